@@ -1,0 +1,78 @@
+"""A server span and the RED metrics (rate, errors, duration) for each request that a Flask app answers.
+
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#http-server
+"""
+
+from importlib import import_module
+from time import perf_counter
+
+from flask import Flask, Response, g, request
+from opentelemetry import context, propagate, trace
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import Gauge, Histogram
+
+from telemetry import faults
+from telemetry.metrics import DURATION_BUCKETS, exemplar
+
+DURATION = Histogram(
+    "http_server_request_duration_seconds",
+    "Time that the service worked on a request. Time that the request waited in line is not part of it.",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    buckets=DURATION_BUCKETS,
+)
+ACTIVE = Gauge(
+    "http_server_active_requests",
+    "Requests that the service is working on now. Those that wait in line are not part of it.",
+)
+KNOWN_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+
+tracer = trace.get_tracer("telemetry.http_server")
+
+
+def instrument(app: Flask) -> None:
+    """Measure and trace every request to `app`, the refused ones included."""
+
+    @app.before_request
+    def start() -> None:
+        # Anything but the route and the known methods is the client's choice: as a label or
+        # a span name, it would make as many time series as there are ways to be wrong.
+        g.method = request.method if request.method in KNOWN_METHODS else "_OTHER"
+        g.route = request.url_rule.rule if request.url_rule else ""
+        attributes = {
+            "http.request.method": g.method,
+            "url.path": request.path,
+            "url.scheme": request.scheme,
+            "server.address": request.host,
+        }
+        if g.route:
+            attributes["http.route"] = g.route
+        g.span = tracer.start_span(
+            f"{g.method} {g.route}".rstrip().replace("_OTHER", "HTTP"),
+            context=propagate.extract(request.headers),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+        )
+        g.token = context.attach(trace.set_span_in_context(g.span))
+        ACTIVE.inc()
+        g.started = perf_counter()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        duration = perf_counter() - g.started
+        DURATION.labels(g.method, g.route, response.status_code).observe(duration, exemplar(g.span))
+        g.span.set_attribute("http.response.status_code", response.status_code)
+        if response.status_code >= 500:  # a 4xx is the client's error, not the server's
+            g.span.set_attribute("error.type", str(response.status_code))
+            g.span.set_status(StatusCode.ERROR)
+        return response
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        if "token" in g:
+            ACTIVE.dec()
+            context.detach(g.token)
+            g.span.end()
+
+    if flags := faults.flags():
+        import_module(f"{app.name}.faults").install(app, flags)
