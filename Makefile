@@ -1,0 +1,63 @@
+# The lab's front door: one line each. `make help` lists the targets.
+SHELL := /bin/sh
+PYTHON ?= python3
+LOCKED := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --constraint requirements.lock
+SERVICES := $(foreach s,rng hasher worker webui,--requirement services/$(s)/requirements.txt)
+
+.DEFAULT_GOAL := help
+# A half-made file must not pass for a whole one.
+.DELETE_ON_ERROR:
+.PHONY: help up down test test-compose tools docs dashboards lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+up: .venv/installed  ## start the lab natively, without Docker, and wait until there is data
+	@.venv/bin/workshop up
+
+down: .venv/installed  ## stop the lab; Redis keeps its data
+	@.venv/bin/workshop down
+
+tools: .venv/installed  ## build the real Prometheus, Collector, Jaeger and Compose into the tools cache
+	@.venv/bin/workshop tools
+
+test: .venv/installed-dev  ## run every test that this machine can run
+	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/python -m pytest
+
+test-compose: .venv/installed-dev  ## of these, the tests of compose.yaml on a real Docker engine
+	.venv/bin/python -m pytest tests/compose
+
+docs: .venv/installed  ## make docs/telemetry.md and docs/architecture.svg anew, after a change of their sources
+	@.venv/bin/python docs/generate.py
+
+dashboards: .venv/installed-dev  ## make grafana/dashboards/*.json anew, after a change of the code beside them
+	@.venv/bin/python -m grafana.dashboards
+
+lock: .venv/bin/uv  ## resolve requirements.lock anew, after a change of the dependencies
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header pyproject.toml services/*/requirements.txt \
+	  --group build --group workshop --group dev --group go --output-file requirements.lock
+
+clean:  ## remove the virtual environment (not the lab's data)
+	rm -rf .venv
+
+# An old pip cannot check hashes against a constraints file, so the locked pip comes first.
+.venv/pip.txt: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("the lab needs Python 3.11 or later: make up PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@sed -n '/^pip==/,/[^\\]$$/p' requirements.lock > $@
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $@
+
+.venv/installed: .venv/pip.txt pyproject.toml services/rng/requirements.txt services/hasher/requirements.txt services/worker/requirements.txt services/webui/requirements.txt
+	@echo "installing the Python packages into .venv: half a minute, once"
+	@$(LOCKED) --group build --group workshop $(SERVICES)
+	@.venv/bin/python -m pip install --quiet --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+# Not from the lock file as a whole: that cannot be installed while a dependency is missing from it.
+.venv/bin/uv: | .venv/pip.txt
+	@$(LOCKED) uv
+
+.venv/installed-dev: .venv/installed
+	@$(LOCKED) --group dev
+	@touch $@

@@ -1,0 +1,1 @@
+"""What the commands of `workshop` do; `workshop/cli.py` declares them."""

@@ -1,0 +1,123 @@
+"""The Docker way of running the lab, seen from outside: the containers of a Compose project."""
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime
+from typing import Any
+
+from workshop.lab import Lab, LabError
+from workshop.native.supervision import State
+
+TIMEOUT_SECONDS = 10
+# As `docker stats` writes memory: 42.6MiB.
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+Container = dict[str, Any]
+"""What `docker inspect` tells of a container."""
+
+
+def containers(project: str) -> list[Container]:
+    """Return the containers of a Compose project; none where there is no engine that answers."""
+    label = f"label=com.docker.compose.project={project}"
+    found = _docker("ps", "--all", "--quiet", "--filter", label).split()
+    return json.loads(_docker("inspect", *found) or "[]") if found else []
+
+
+def services(project: str) -> list[str]:
+    """Return the names of the services that a project has containers of."""
+    return sorted({_label(container, "service") for container in containers(project)})
+
+
+def unhealthy(project: str) -> list[str]:
+    """Return the services with a container that runs and whose health check does not succeed, or not yet."""
+    return sorted(
+        {
+            _label(container, "service")
+            for container in containers(project)
+            if container["State"]["Running"]
+            and container["State"].get("Health", {}).get("Status", "healthy") != "healthy"
+        }
+    )
+
+
+def states(project: str) -> list[State]:
+    """Return the state of each container of a project, in the words of Docker: `running`, `exited` ...
+
+    A container whose health check does not succeed, or not yet, is `unhealthy` or `starting`.
+    """
+    found = containers(project)
+    memory = _memory([container["Id"] for container in found if container["State"]["Running"]])
+    return sorted((_state(container, memory) for container in found), key=lambda state: state.program)
+
+
+def published_url(project: str, service: str) -> str | None:
+    """Return the URL of the only port that a service publishes; None if it does not run."""
+    for container in containers(project):
+        if _label(container, "service") == service:
+            for bindings in container["NetworkSettings"]["Ports"].values():
+                for binding in bindings or []:
+                    return f"http://{binding['HostIp']}:{binding['HostPort']}"
+    return None
+
+
+def backend_url(lab: Lab, service: str, port: str) -> str:
+    """Return the URL that a service publishes; where it is no container, that of the lab's port variable."""
+    return published_url(lab.project, service) or lab.url(port)
+
+
+def act(project: str, service: str, command: str) -> None:
+    """Do `stop`, `start`, `pause`, `unpause` or `kill` to each container of a service; raises `LabError`."""
+    for container in containers(project):
+        if _label(container, "service") == service:
+            done = subprocess.run(
+                ["docker", command, container["Id"]], capture_output=True, text=True, timeout=60, check=False
+            )
+            if done.returncode:
+                raise LabError(f"docker {command} {service}: {done.stderr.strip()}")
+
+
+def execute(project: str, service: str, *command: str) -> str:
+    """Return what a command prints in the container of a service; nothing if it fails or there is none."""
+    for container in containers(project):
+        if _label(container, "service") == service:
+            return _docker("exec", container["Id"], *command)
+    return ""
+
+
+def _docker(*arguments: str) -> str:
+    """Return what a `docker` command prints; nothing if it fails."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout
+
+
+def _label(container: Container, name: str) -> str:
+    return str(container["Config"]["Labels"][f"com.docker.compose.{name}"])
+
+
+def _state(container: Container, memory: dict[str, int]) -> State:
+    state, service = container["State"], _label(container, "service")
+    name, health = state["Status"], state.get("Health", {}).get("Status", "healthy")
+    running = state["Running"]
+    started = datetime.fromisoformat(state["StartedAt"])
+    return State(
+        program=f"{service}-{_label(container, 'container-number')}" if service == "worker" else service,
+        name=health if name == "running" and health != "healthy" else name,
+        pid=state["Pid"] or None,
+        seconds=(datetime.now(UTC) - started).total_seconds() if running else 0,
+        memory_bytes=memory.get(container["Id"], 0),
+    )
+
+
+def _memory(ids: list[str]) -> dict[str, int]:
+    """Return the memory of each running container, in bytes, by its ID."""
+    if not ids:
+        return {}
+    lines = _docker("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}", *ids)
+    found = re.findall(r"^(\w+) ([\d.]+)(\w+)", lines, re.MULTILINE)
+    return {container: int(float(number) * UNITS[unit]) for container, number, unit in found}

@@ -1,0 +1,1 @@
+"""The native way to run the lab, without Docker."""
