@@ -1,0 +1,211 @@
+"""Makes what is generated in docs/: `make docs`.
+
+telemetry.md comes from services/telemetry/contract.yaml, faults.md from workshop/faults/catalogue.yaml;
+architecture.svg from architecture.dot, by Graphviz.
+"""
+
+import hashlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workshop.faults import catalogue
+from workshop.faults.catalogue import Fault, Sign
+
+DOCS = Path(__file__).resolve().parent
+CONTRACT = DOCS.parent / "services" / "telemetry" / "contract.yaml"
+TELEMETRY = DOCS / "telemetry.md"
+FAULTS = DOCS / "faults.md"
+DIAGRAM = DOCS / "architecture.dot"
+PICTURE = DOCS / "architecture.svg"
+
+INTRODUCTION = """\
+# Metrics and spans
+
+<!-- Made by `make docs` from services/telemetry/contract.yaml: change it there. -->
+
+This is what the programs of this repository emit: the services, and the lab's own trace store. A test
+compares it with a running lab in both directions: nothing is emitted that is not here, and nothing is here
+that is not emitted. Of what the Collector and Prometheus add, it has what dashboards and rules use.
+
+Names follow the [OpenTelemetry semantic conventions](https://opentelemetry.io/docs/specs/semconv/); the lab's
+own begin with `dockercoins`. Units are written as there: `s` seconds, `By` bytes, `1` a ratio or a flag,
+`{thing}` a count of things.
+
+## Metrics
+
+Prometheus adds two labels: `job`, the name of the service, and `instance`, the address of the process. All
+histograms have the same [buckets](../services/telemetry/metrics.py) and carry exemplars, with the IDs of a
+trace and of a span. A label in brackets may be empty.
+"""
+
+RULES = """\
+## Recorded by Prometheus
+
+What the [rules](../prometheus/rules) compute of the metrics, every two seconds. A name says
+`level:metric:operations`: over which labels, of what, and how.
+"""
+
+SPANS = """\
+## Spans
+
+An attribute in brackets may be absent.
+"""
+
+
+EVENTS = """\
+## Events of spans
+
+Spans have them only while a [fault](faults.md) is on.
+"""
+
+# What is measured of spans, in the words of the page.
+MEASURES = {
+    "roots": "the share of them without a parent",
+    "names": "how many different names they have",
+    "skew": "the median time from the start of their parent to their own, in seconds",
+}
+
+FAULTS_INTRODUCTION = """\
+# Faults
+
+<!-- Made by `make docs` from workshop/faults/catalogue.yaml: change it there. -->
+
+This is all that can be broken in the lab. Do not read it before you look for a fault: it tells the answers.
+
+```sh
+workshop break rng-slow             # until it is healed
+workshop break rng-slow --for 2m    # it heals by itself
+workshop faults                     # what is on
+workshop heal                       # all of it
+```
+
+For each fault a test breaks a running lab, and waits until its signs are in the range *broken*, at most 15 s.
+Then it heals the fault, and waits until they are in the range *healthy* again, at most 30 s. The ranges hold
+for the usual delays of 0.1 s.
+
+How it works: the services read flags from a file, twice a second. It is `faults.json` in the lab's folder;
+with Docker it is `faults/NAME.json`, NAME being that of the project. [OpenFeature](https://openfeature.dev)
+writes on a span that a flag had an effect on it. If the file is damaged, its last good state is in force,
+`workshop status` says so, and `dockercoins_faults_file_damaged` is 1. Faults of processes are no flags: their
+process is stopped, paused or killed.
+"""
+
+
+def telemetry_page(contract: Mapping[str, Any]) -> str:
+    """Return the contract as a page in Markdown."""
+    return "\n".join(
+        [
+            *(INTRODUCTION, *map(_metric, contract["metrics"])),
+            *(RULES, *map(_rule, contract["rules"])),
+            *(SPANS, *map(_span, contract["spans"])),
+            *(EVENTS, *map(_event, contract["events"])),
+        ]
+    )
+
+
+def _metric(metric: Mapping[str, Any]) -> str:
+    facts = f"A {metric['type']}. Unit: `{metric['unit']}`. From: {', '.join(metric['emitted_by'])}."
+    labels = _names(metric["labels"], metric.get("optional_labels", []))
+    fault = f" Only while the fault `{metric['fault']}` is on." if "fault" in metric else ""
+    return _entry(f"`{metric['name']}`", metric["meaning"], f"{facts} Labels: {labels}.{fault}")
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    facts = f"Unit: `{rule['unit']}`. Labels: {_names(rule['labels'], [])}."
+    return _entry(f"`{rule['name']}`", rule["meaning"], facts)
+
+
+def _span(span: Mapping[str, Any]) -> str:
+    attributes = _names(span["attributes"], span["optional_attributes"])
+    facts = f"Kind: {span['kind']}. Attributes: {attributes}."
+    return _entry(f"{span['service']}: `{span['name']}`", span["meaning"], facts)
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    return _entry(f"`{event['name']}`", event["meaning"], f"Attributes: {_names(event['attributes'], [])}.")
+
+
+def faults_page(faults: Iterable[Fault]) -> str:
+    """Return the catalogue of faults as a page in Markdown."""
+    return "\n".join([FAULTS_INTRODUCTION, *map(_fault, faults)])
+
+
+def _fault(fault: Fault) -> str:
+    signs = "\n".join(map(_sign, fault.signs))
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(fault.diagnosis, 1))
+    alert = f"Alert: `{fault.alert}`." if fault.alert else f"Alert: none. {fault.no_alert}"
+    return "\n".join(
+        [
+            f"## {fault.name}\n",
+            f"{fault.summary} Level {fault.level}. To be named: `{fault.service} {fault.cause}`.\n",
+            f"{signs}\n{alert}\n\nDiagnosis:\n\n{steps}\n\nCure: {fault.cure}\n",
+        ]
+    )
+
+
+def _sign(sign: Sign) -> str:
+    ranges = f"Healthy: {_range(sign.healthy)}. Broken: {_range(sign.broken)}."
+    if sign.prometheus:
+        query = textwrap.fill(sign.prometheus, 100, break_on_hyphens=False, break_long_words=False)
+        return f"```text\n{query}\n```\n\n{ranges}\n"
+    if sign.jaeger:
+        spans = f"{sign.jaeger['service']}'s spans"
+        if "operation" in sign.jaeger:
+            spans += f" `{sign.jaeger['operation']}`"
+        what = MEASURES.get(sign.jaeger["measure"], f"the mean of their `{sign.jaeger['measure']}`")
+        return f"Of {spans}: {what}. {ranges}\n"
+    return f"Whether {sign.answers.capitalize()} answers: 1 or 0. {ranges}\n"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    low, high = ends
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _names(usual: Sequence[str], optional: Sequence[str]) -> str:
+    names = [f"`{name}`" for name in usual] + [f"[`{name}`]" for name in optional]
+    return ", ".join(names) or "none"
+
+
+def _entry(title: str, *paragraphs: str) -> str:
+    wrapped = (textwrap.fill(text, 110, break_on_hyphens=False) for text in paragraphs)
+    return "\n\n".join([f"### {title}", *wrapped]) + "\n"
+
+
+def digest_comment(diagram: bytes) -> str:
+    """Return the comment by which a picture tells the source that it was made from."""
+    digest = hashlib.sha256(diagram).hexdigest()
+    return f"<!-- Made by `make docs` from architecture.dot, SHA-256 {digest} -->"
+
+
+def picture(diagram: bytes) -> str:
+    """Return a diagram in Graphviz's language as SVG.
+
+    Raises `OSError` if there is no Graphviz, `subprocess.CalledProcessError` if it refuses the diagram.
+    """
+    svg = subprocess.run(["dot", "-Tsvg"], input=diagram, stdout=subprocess.PIPE, check=True).stdout.decode()
+    return svg.replace("<svg ", f"{digest_comment(diagram)}\n<svg ", 1)
+
+
+def main() -> int:
+    """Write all of it; return 1 if there is no Graphviz, or if it refuses the diagram."""
+    TELEMETRY.write_text(telemetry_page(yaml.safe_load(CONTRACT.read_text())))
+    FAULTS.write_text(faults_page(catalogue.faults().values()))
+    try:
+        PICTURE.write_text(picture(DIAGRAM.read_bytes()))
+    except FileNotFoundError:
+        print("no `dot` on PATH: install Graphviz to make docs/architecture.svg", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError:  # dot has said what is wrong
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
