@@ -1,0 +1,99 @@
+"""The pages of the exercises: their form, their commands, and that they fit their `check.py`."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.labs.student import FENCED, LABS, blocks
+from tests.promql import names
+from workshop.grading.exercises import Exercise, find
+from workshop.lab import PORTS, ROOT
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+CONTRACT = (ROOT / "docs/telemetry.md").read_text()
+SECTIONS = [
+    "What you need",
+    "Steps",
+    "What you should see",
+    "Questions",
+    "What you learned",
+    "Further reading",
+]
+KINDS = {"sh", "sh docker", "sh predict", "promql", "promql nodata", "text"}
+# What `docker compose` is asked for; the same is done by `workshop` without Docker.
+COMPOSE_COMMANDS = {"up", "logs", "exec", "kill", "start", "stop"}
+PROSE = re.compile(r"^```.*?^```\n", re.MULTILINE | re.DOTALL)
+
+each_exercise = pytest.mark.parametrize("folder", LABS, ids=lambda folder: folder.name)
+
+
+def test_they_are_numbered_in_teaching_order():
+    assert [exercise.number for exercise in find()] == [f"{i:02}" for i in range(1, len(LABS) + 1)]
+
+
+@each_exercise
+def test_the_form_of_the_readme(folder):
+    text = (folder / "README.md").read_text()
+    assert re.findall(r"^## (.*)", PROSE.sub("", text), re.MULTILINE) == SECTIONS
+    assert 15 <= Exercise(folder).minutes <= 30
+    assert {kind for kind, _ in FENCED.findall(text)} <= KINDS
+    assert all(len(line) <= 110 for line in PROSE.sub("", text).splitlines() if not line.startswith("|"))
+
+
+@each_exercise
+def test_hints_go_step_by_step_and_the_solution_explains(folder):
+    exercise = Exercise(folder)
+    assert len(exercise.hints) >= 3
+    assert all(exercise.hints)
+    explanation = PROSE.sub("", exercise.solution)
+    assert len(explanation.split()) > 80
+    assert blocks(folder / "solution.md", "sh")
+
+
+@each_exercise
+def test_the_readme_asks_the_questions_that_are_checked(folder):
+    exercise = Exercise(folder)
+    questions = exercise.text.partition("## Questions")[2].partition("\n## ")[0]
+    assert re.findall(r"^- `([\w-]+)`", questions, re.MULTILINE) == list(exercise.questions)
+    told = re.findall(rf"workshop answer {exercise.number} ([\w-]+)", exercise.solution)
+    assert sorted(told) == sorted(exercise.questions)
+    assert exercise.checks
+
+
+@each_exercise
+def test_docker_compose_has_the_commands(folder):
+    """Those of `workshop` are carried out."""
+    commands = re.findall(r"docker compose ([^|;)\n]+)", "".join(blocks(folder / "README.md", "sh docker")))
+    assert commands
+    for command in commands:
+        name, *arguments = command.split()
+        assert name in COMPOSE_COMMANDS, command
+        assert {word.partition("=")[0] for word in arguments} & COMPOSE.keys(), command
+
+
+@each_exercise
+def test_what_is_done_without_docker_is_also_told_with_docker(folder):
+    """A block with a command that Docker does not have is followed by one that does the same there."""
+    native = re.compile(r"^\s*(?:\w+=\$\()?workshop (scale|stop|start|kill|logs)\b", re.MULTILINE)
+    kinds = FENCED.findall((folder / "README.md").read_text())
+    for (kind, text), (_, following) in zip(kinds, [*kinds[1:], ("", "")], strict=True):
+        if kind == "sh" and native.search(text):
+            assert "docker compose" in following, text
+
+
+@each_exercise
+def test_queries_use_metrics_that_there_are(folder):
+    for query in blocks(folder / "README.md", "promql") + blocks(folder / "README.md", "promql nodata"):
+        for metric in names(query).metrics:
+            family = re.sub(r"_(bucket|sum|count)$", "", metric)
+            assert f"### `{metric}`" in CONTRACT or f"### `{family}`" in CONTRACT, metric
+
+
+@each_exercise
+def test_links_and_ports(folder):
+    text = "".join(page.read_text() for page in folder.glob("*.md"))
+    for port in re.findall(r"localhost:(\d+)", text):
+        assert int(port) in {*PORTS.values(), 9100}
+    for link in re.findall(r"\]\(([^)\s]+)\)", PROSE.sub("", text)):
+        assert "://" in link or (folder / link).exists(), link

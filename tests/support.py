@@ -1,0 +1,114 @@
+"""What several test suites need: waiting for a named thing, free ports, processes of the lab."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+
+import requests
+
+from workshop.lab import ROOT
+from workshop.native import backends
+from workshop.native.ports import listens
+
+T = TypeVar("T")
+IN_CI = bool(os.environ.get("CI"))
+
+
+def poll_until(what: str, check: Callable[[], T], timeout: float = 20, interval: float = 0.05) -> T:
+    """Return the first true value of `check`; fail after `timeout` seconds and say what was waited for."""
+    deadline = monotonic() + timeout
+    while True:
+        value = check()
+        if value:
+            return value
+        if monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what}; the last value was {value!r}")
+        sleep(interval)
+
+
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody listens on, all in a row; never the same one twice.
+
+    They lie below the range from which the system takes ports for outgoing connections (Linux: from 32768):
+    one of those could take a port between this call and the start of its server.
+    """
+    while True:
+        first = random.randrange(10_000, 32_000 - count)
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            ports = range(first, first + count)
+            if _given.isdisjoint(ports):
+                _given.update(ports)
+                return list(ports)
+
+
+@contextmanager
+def process(
+    *command: str, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for the time of the block; its output goes to `log`."""
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, env={**os.environ, **(env or {})}, stdout=output, stderr=output, cwd=ROOT
+        )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+
+
+def service_environment(**settings: object) -> dict[str, str]:
+    """Return the environment of a service process under test; nothing listens where it sends its spans."""
+    return {
+        "PYTHONPATH": str(ROOT / "services"),
+        "LISTEN_HOST": "127.0.0.1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_ports(1)[0]}",
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
+@contextmanager
+def web_service(name: str, log: Path, **settings: object) -> Iterator[tuple[str, str]]:
+    """Run rng, hasher or webui; yield its URL and the URL of its metrics."""
+    port, metrics_port = free_ports(2)
+    env = service_environment(PORT=port, METRICS_PORT=metrics_port, **settings)
+    with process(sys.executable, "-m", f"{name}.{name}", log=log, env=env):
+        poll_until(f"{name} on port {port}", lambda: listens(port))
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics"
+
+
+@contextmanager
+def redis_process(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Valkey or Redis as the lab does, with its data in `folder`."""
+    backend = backends.find("redis")
+    assert backend, "no Redis here"
+    folder.mkdir(exist_ok=True)
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "")
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with process(str(backend.path), *options, *durable, log=folder / "redis.log") as server:
+        poll_until(f"Redis on port {port}", lambda: listens(port))
+        yield server
+
+
+def samples(url: str, *, openmetrics: bool = False) -> dict[str, float]:
+    """Return what a metrics URL tells: each series, as it is written there, and its value."""
+    headers = {"Accept": "application/openmetrics-text; version=1.0.0"} if openmetrics else {}
+    lines = requests.get(url, headers=headers, timeout=5).text.splitlines()
+    series = (line.partition(" # ")[0].rpartition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, _, value in series}
