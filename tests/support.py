@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +32,16 @@ def poll_until(what: str, check: Callable[[], T], timeout: float = 20, interval:
         if monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s in vain for {what}; the last value was {value!r}")
         sleep(interval)
+
+
+def taken_from(work: deque[T]) -> Iterator[T]:
+    """Yield one piece of work after the other, while other threads take from the same."""
+    while True:
+        try:
+            piece = work.popleft()
+        except IndexError:
+            return
+        yield piece
 
 
 _given: set[int] = set()

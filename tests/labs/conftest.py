@@ -1,18 +1,18 @@
-"""Every exercise, carried out on real labs: two of them side by side, for the sake of time."""
+"""Every exercise, carried out on real labs: some of them side by side, for the sake of time."""
 
 import json
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.labs.attempts import ATTEMPTS, EXPRESSIONS
 from tests.labs.student import LABS, Student, blocks, session
 from tests.live.conftest import Lab, running
-from tests.support import poll_until
+from tests.support import poll_until, taken_from
 
-# Each lab does some of the exercises; both take about as long.
-SHARES = (("01", "02", "03"), ("04", "05", "06"))
+# Each lab takes the next exercise when it is done with one. A lab mostly waits, so more labs than cores.
+SIDE_BY_SIDE = 3
 FOLDERS = {folder.name[:2]: folder for folder in LABS}
 
 Story = dict[str, object]
@@ -76,18 +76,28 @@ class Tale:
         return {query: self.student.lab.run("query", query.strip(), code=None) for query in shown}
 
 
-def tell(folder: Path, name: str, numbers: tuple[str, ...]) -> dict[str, Story]:
-    with running(Lab(folder, name)) as lab:
-        return {number: Tale(Student(lab), number).tell() for number in numbers}
-
-
 @pytest.fixture(scope="session")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
-    """The stories of all exercises, by number."""
+def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+    """The stories of the exercises that the selected tests are about, by number."""
+    wanted = {test.callspec.params.get("story") for test in with_parameters(request.session)}
+    numbers = deque(number for number in FOLDERS if number in wanted)
     folder = tmp_path_factory.mktemp("labs")
-    with ThreadPoolExecutor(len(SHARES)) as pool:
-        shares = [pool.submit(tell, folder, f"share{i}", numbers) for i, numbers in enumerate(SHARES)]
-        return {number: story for share in shares for number, story in share.result().items()}
+
+    def tell_some(name: str) -> dict[str, Story]:
+        told: dict[str, Story] = {}
+        with running(Lab(folder, name)) as lab:
+            for number in taken_from(numbers):
+                told[number] = Tale(Student(lab), number).tell()
+        return told
+
+    with ThreadPoolExecutor() as pool:
+        names = [f"student{i}" for i in range(min(SIDE_BY_SIDE, len(numbers)))]
+        return {number: story for told in pool.map(tell_some, names) for number, story in told.items()}
+
+
+def with_parameters(session: pytest.Session) -> list[pytest.Function]:
+    """Return the tests that are going to run with parameters."""
+    return [item for item in session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Incidents: a robot that sees what a student sees finds out what is broken."""
 
 import json
-import queue
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import requests
 
 from tests.live.conftest import Lab, running
 from tests.live.robot import ailing, diagnose
-from tests.support import free_ports, poll_until, process
+from tests.support import free_ports, poll_until, process, taken_from
 from workshop.faults import incidents
 from workshop.faults.signs import WINDOW
 from workshop.native.ports import listens
@@ -71,9 +71,7 @@ def let_the_robot_solve(lab: Lab, seed: int, level: int) -> Outcome:
 
 @pytest.mark.timeout(900)
 def test_a_robot_finds_18_of_20(tmp_path: Path):
-    work: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-    for one in INCIDENTS:
-        work.put(one)
+    work = deque(INCIDENTS)
     labs = [Lab(tmp_path / "labs", project=f"class-{number}") for number in range(LABS)]
 
     def solve_some(lab: Lab) -> list[Outcome]:
@@ -82,8 +80,8 @@ def test_a_robot_finds_18_of_20(tmp_path: Path):
             poll_until(
                 "a healthy lab", lambda: not ailing(lab.prometheus, lab.jaeger), HEALTHY_WITHIN_SECONDS
             )
-            while not work.empty():
-                outcomes.append(let_the_robot_solve(lab, *work.get()))
+            for seed, level in taken_from(work):
+                outcomes.append(let_the_robot_solve(lab, seed, level))
             scores = json.loads(lab.run("incident", "--json"))["scores"]
             # Points are no measure: one of two faults found gives some.
             diagnosed = [score["seconds_to_diagnose"] is not None for score in scores]
