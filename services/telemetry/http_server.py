@@ -30,6 +30,14 @@ KNOWN_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 tracer = trace.get_tracer("telemetry.http_server")
 
 
+def address_and_port(host: str) -> tuple[str, int]:
+    """Return the two parts of a `Host` header; one without a usable port means that of HTTP, 80."""
+    address, _, port = host.rpartition(":")
+    if not (port.isascii() and port.isdigit()):  # no port, or the end of an IPv6 address: [::1]
+        address, port = (host if port else address), "80"
+    return address.strip("[]"), int(port)
+
+
 def instrument(app: Flask) -> None:
     """Measure and trace every request to `app`, the refused ones included."""
 
@@ -39,11 +47,13 @@ def instrument(app: Flask) -> None:
         # a span name, it would make as many time series as there are ways to be wrong.
         g.method = request.method if request.method in KNOWN_METHODS else "_OTHER"
         g.route = request.url_rule.rule if request.url_rule else ""
-        attributes = {
+        address, port = address_and_port(request.host)
+        attributes: dict[str, str | int] = {
             "http.request.method": g.method,
             "url.path": request.path,
             "url.scheme": request.scheme,
-            "server.address": request.host,
+            "server.address": address,
+            "server.port": port,
         }
         if g.route:
             attributes["http.route"] = g.route

@@ -18,13 +18,12 @@ from prometheus_client import (
     start_http_server,
 )
 
-# Each counter and histogram would also say when it was created, as time series of their own that nobody reads
-# here.
+# Each counter and histogram would also say when it was created, in time series that nobody reads here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Seconds. The conventions' own buckets jump from 0.1 to 0.25 and from 0.75 to 1, which would blur the very
-# numbers that this lab knows in advance: 0.1 s of work in rng and hasher, 0.8 s seen by ten workers, 1 s a
-# loop.
+# numbers that this lab knows in advance: 0.1 s of work in rng and hasher, 0.8 s seen by ten workers,
+# 1 s a loop.
 DURATION_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075),
     *(0.1, 0.105, 0.11, 0.125, 0.15, 0.2, 0.25),

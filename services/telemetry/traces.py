@@ -1,8 +1,7 @@
 """OpenTelemetry traces: the tracer provider, a bounded queue of finished spans, their export by OTLP/HTTP.
 
 The exporter and the sampler take the settings of every OpenTelemetry SDK, for example `OTEL_TRACES_SAMPLER`
-or
-`OTEL_EXPORTER_OTLP_ENDPOINT`. `OTEL_SDK_DISABLED=true` leaves the metrics and makes no spans.
+or `OTEL_EXPORTER_OTLP_ENDPOINT`. `OTEL_SDK_DISABLED=true` leaves the metrics and makes no spans.
 """
 
 import atexit
@@ -43,7 +42,7 @@ SCHEDULE_DELAY_MILLISECONDS = 1000
 # Of one batch, with all its retries.
 EXPORT_TIMEOUT_SECONDS = 5
 # What the end of a service waits for its last spans. A collector that hangs must not hold it up.
-FLUSH_TIMEOUT_SECONDS = 1.5
+FLUSH_TIMEOUT_SECONDS = 1
 
 
 class CountingExporter(SpanExporter):

@@ -23,7 +23,7 @@ LOOP_DURATION = Histogram(
 )
 PHASE_DURATION = Histogram(
     "dockercoins_worker_phase_duration_seconds",
-    "Time of one part of a loop; the parts add up to the loop.",
+    "Time of one part of a loop, finished or failed; those of a finished loop add up to it.",
     ["phase"],
     buckets=DURATION_BUCKETS,
 )

@@ -28,8 +28,9 @@ log = logging.getLogger("worker")
 HTTP_TIMEOUT = (2, 10)
 FLUSH_INTERVAL = 1
 MAX_BACKOFF = 10
-# After SIGTERM: what the loop under way may still take. All together it must end within five seconds.
-LAST_LOOP_TIMEOUT = 2
+# After SIGTERM: what the loop under way may still take. All together it must end within five seconds: two
+# writes to Redis may take a second each (`common.redis_client.TIMEOUT`), and the last spans another one.
+LAST_LOOP_TIMEOUT = 1.5
 
 
 class GaveUpError(Exception):
@@ -50,8 +51,8 @@ class Settings:
         """Read the settings; raises `SettingError` for one that is not usable."""
         return cls(
             delay=read_number("WORKER_DELAY", 0.1, minimum=0, maximum=60, unit="seconds"),
-            rng_url=read_url("RNG_URL", "http://rng"),
-            hasher_url=read_url("HASHER_URL", "http://hasher"),
+            rng_url=read_url("RNG_URL", "http://rng", schemes=("http",)),
+            hasher_url=read_url("HASHER_URL", "http://hasher", schemes=("http",)),
             redis_url=read_url("REDIS_URL", "redis://redis", schemes=("redis",)),
         )
 
@@ -99,17 +100,11 @@ class Worker:
         while not self.stopping.is_set():
             try:
                 self.in_loop = True
-                self.loop()
-                failures = 0
-            except requests.RequestException as error:
-                failures += 1
-                pause = backoff(failures)
-                log.warning("%s; next loop in %.1f s", error, pause)
-                self.stopping.wait(pause)
-            except GaveUpError:
-                log.warning("the last loop took over %s s and does not count", LAST_LOOP_TIMEOUT)
-            finally:
+                failures = self.try_loop(failures)
                 self.in_loop = False
+            except GaveUpError:  # wherever the alarm went off, also while a failure was dealt with
+                self.in_loop = False
+                log.warning("gave up the last loop after %s s", LAST_LOOP_TIMEOUT)
         # Should the alarm of `stop` go off when Python no longer handles signals, it would kill the process.
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         self.flush()
@@ -123,6 +118,18 @@ class Worker:
         """Abandon the loop under way: the handler of SIGALRM, which `stop` asks for."""
         if self.in_loop:
             raise GaveUpError
+
+    def try_loop(self, failures: int) -> int:
+        """Do one unit of work, and pause if it fails; return the failures in a row, `failures` before it."""
+        try:
+            self.loop()
+        except requests.RequestException as error:
+            failures += 1
+            pause = backoff(failures)
+            log.warning("%s; next loop in %.1f s", error, pause)
+            self.stopping.wait(pause)
+            return failures
+        return 0
 
     def loop(self) -> None:
         """Do one unit of work.

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -14,8 +14,10 @@ import pytest
 import redis
 import requests
 from common.redis_client import connect
+from worker import worker as worker_module
+from worker.instrumented import ERRORS, InstrumentedWorker
 from worker.ledger import Ledger
-from worker.worker import MAX_BACKOFF, backoff
+from worker.worker import MAX_BACKOFF, Settings, Worker, backoff
 
 from tests.support import (
     free_ports,
@@ -27,6 +29,7 @@ from tests.support import (
     service_environment,
     web_service,
 )
+from workshop.clients import Jaeger
 
 
 @contextmanager
@@ -196,11 +199,21 @@ def test_an_answer_that_is_not_2xx_is_an_error_and_no_hash(tmp_path, upstream, r
     assert redis.Redis.from_url(redis_url).get("hashes") is None
 
 
+def is_whole(request):
+    """Tell whether an HTTP request has arrived with all of its body."""
+    head, end_of_head, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+    return bool(end_of_head) and len(body) >= int(length[1] if length else 0)
+
+
 @contextmanager
-def answering(text):
-    """Yield the URL of a server that answers everything with the same text; it hangs if that is empty."""
+def answering(text, connections=None):
+    """Yield the URL of a server that answers everything with the same text; it hangs if that is empty.
+
+    `connections` gets each connection that it accepts.
+    """
+    connections = [] if connections is None else connections
     with socket.create_server(("127.0.0.1", 0)) as server:
-        open_connections = []
 
         def serve():
             while True:
@@ -208,14 +221,17 @@ def answering(text):
                     client, _ = server.accept()
                 except OSError:
                     return
-                open_connections.append(client)
-                threading.Thread(target=answer, args=[client]).start()
+                connections.append(client)
+                threading.Thread(target=answer, args=[client], daemon=True).start()
 
         def answer(client):
+            request = b""
             try:
-                while client.recv(65536):
-                    if text:
+                while part := client.recv(65536):
+                    request += part
+                    if text and is_whole(request):
                         client.sendall(text.encode())
+                        request = b""
             except OSError:
                 pass
 
@@ -225,9 +241,63 @@ def answering(text):
             yield f"http://127.0.0.1:{server.getsockname()[1]}"
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            for client in open_connections:
+            for client in connections:
+                with suppress(OSError):  # the other end may be gone
+                    client.shutdown(socket.SHUT_RDWR)
                 client.close()
             thread.join(5)
+
+
+def idle_worker(kind=Worker, rng="http://127.0.0.1:9", hasher="http://127.0.0.1:9"):
+    """Return a worker in this process, which does nothing by itself; Redis is away."""
+    return kind(Settings(delay=0, rng_url=rng, hasher_url=hasher, redis_url="redis://127.0.0.1:9"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("service", ["rng", "hasher"])
+def test_a_service_that_never_answers_is_an_error(monkeypatch, service):
+    monkeypatch.setattr(worker_module, "HTTP_TIMEOUT", (1, 0.5))
+    errors = ERRORS.labels(service, "ReadTimeout")
+    before = errors._value.get()
+    with answering("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1") as there, answering("") as hanging:
+        urls = {"rng": there, "hasher": there, service: hanging}
+        with pytest.raises(requests.ReadTimeout):
+            idle_worker(InstrumentedWorker, **urls).loop()
+    assert errors._value.get() == before + 1
+
+
+@pytest.mark.parametrize("kind", [Worker, InstrumentedWorker])
+def test_connections_to_rng_and_hasher_are_kept(kind):
+    text = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
+    to_rng, to_hasher = [], []
+    with answering(text, to_rng) as rng, answering(text, to_hasher) as hasher:
+        mining = idle_worker(kind, rng, hasher)
+        for _ in range(20):
+            mining.loop()
+    assert mining.ledger.loops == 20
+    assert (len(to_rng), len(to_hasher)) == (1, 1)
+
+
+def test_the_alarm_may_go_off_while_a_failure_is_dealt_with(monkeypatch):
+    """The loop fails just before its time is over: the count in hand is flushed all the same."""
+    mining, flushed = idle_worker(), []
+
+    def fail():
+        mining.stopping.set()
+        raise requests.ConnectionError
+
+    def ring(failures):
+        mining.give_up(signal.SIGALRM, None)
+
+    monkeypatch.setattr(mining, "loop", fail)
+    monkeypatch.setattr(mining, "flush", lambda: flushed.append(mining.ledger.in_hand))
+    monkeypatch.setattr(worker_module, "backoff", ring)
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        mining.run()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert flushed == [0]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -251,6 +321,42 @@ def test_a_worker_stops_within_five_seconds_when_everything_hangs(tmp_path, upst
             assert code == 0
             assert seconds < 5
             assert loops_told(lines) == 0
+
+
+def test_a_worker_stops_within_five_seconds_when_redis_hangs_too(tmp_path, upstream):
+    """It has loops in hand, which are lost then, and it says so."""
+    with answering("") as hanging:
+        redis_url, collector = hanging.replace("http", "redis"), hanging
+        settings = upstream | {"REDIS_URL": redis_url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+        with worker(tmp_path, **settings) as (child, metrics, lines):
+            in_hand = "dockercoins_worker_loops_in_hand"
+            poll_until("loops in hand", lambda: samples(metrics)[in_hand] > 0)
+            code, seconds = end(child)
+            assert code == 1
+            assert seconds < 5
+            assert re.search(r"Redis: .*; lost: \d+ loops", lines()[-1]["body"])
+
+
+@contextmanager
+def trace_store(folder):
+    """Run the lab's own trace store; yield the URL that takes spans, and a client of its query API."""
+    otlp_port, query_port = free_ports(2)
+    ports = ("--otlp-port", str(otlp_port), "--query-port", str(query_port))
+    with process(sys.executable, "-m", "workshop.tracestore", *ports, log=folder / "store.log"):
+        poll_until("the trace store", lambda: listens(otlp_port) and listens(query_port))
+        yield f"http://127.0.0.1:{otlp_port}", Jaeger(f"http://127.0.0.1:{query_port}")
+
+
+def test_at_its_end_the_worker_sends_its_last_spans(tmp_path, upstream, redis_url):
+    """The last of all is that of the last flush, the only one outside of a loop."""
+    with trace_store(tmp_path) as (collector, jaeger):
+        settings = upstream | {"WORKER_DELAY": 0.02, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+        with worker(tmp_path, REDIS_URL=redis_url, **settings) as (child, metrics, _):
+            poll_until("loops in hand", lambda: samples(metrics)["dockercoins_worker_loops_in_hand"] > 5)
+            assert end(child)[0] == 0
+        spans = [span for trace in jaeger.traces("worker", limit=1500) for span in trace["spans"]]
+        roots = {span["operationName"] for span in spans if not span["references"]}
+        assert roots == {"loop", "EVALSHA"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which signals a process ignores")
@@ -302,3 +408,35 @@ def test_a_collector_that_is_away_costs_spans_and_nothing_else(tmp_path, upstrea
         assert told['otel_sdk_exporter_span_exported_total{error_type=""}'] == 0
         end(child)
         assert {line["severity"] for line in lines()} == {"INFO"}
+
+
+def test_a_worker_is_as_fast_without_a_collector_as_with_one(tmp_path, upstream, redis_url):
+    """Three workers at the same time: their collectors take the spans, refuse them, or never answer."""
+    (nobody,) = free_ports(1)
+    with ExitStack() as stack:
+        taking, _ = stack.enter_context(trace_store(tmp_path))
+        collectors = {
+            "takes": taking,
+            "refuses": f"http://127.0.0.1:{nobody}",
+            "hangs": stack.enter_context(answering("")),
+        }
+        metrics = {}
+        for name, collector in collectors.items():
+            (tmp_path / name).mkdir()
+            settings = upstream | {"REDIS_URL": redis_url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+            _, metrics[name], _ = stack.enter_context(worker(tmp_path / name, **settings))
+        dropped = 'otel_sdk_processor_span_processed_total{error_type="queue_full"}'
+        for name in ("refuses", "hangs"):
+            poll_until(
+                f"a full queue where the collector {name}",
+                lambda url=metrics[name]: samples(url)[dropped] > 0,
+                timeout=60,
+            )
+
+        def loops():
+            return {n: samples(url)["dockercoins_worker_loops_total"] for n, url in metrics.items()}
+
+        before = loops()
+        poll_until("1500 more loops", lambda: loops()["takes"] > before["takes"] + 1500, timeout=120)
+        done = {name: count - before[name] for name, count in loops().items()}
+        assert min(done["refuses"], done["hangs"]) >= 0.9 * done["takes"], done
