@@ -5,11 +5,13 @@ one's own parser.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 MATCHER = re.compile(rf"(\w+)\s*(?:=~|!~|!=|=)\s*({STRING})")
 SELECTOR = re.compile(rf"([a-zA-Z_:][\w:]*)?\s*\{{((?:{STRING}|[^}}\"])*)\}}")
+AGGREGATION = re.compile(r"\b(?:by|without)\s*\(([^)]*)\)\s*")
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 KEYWORDS = {"and", "or", "unless", "bool", "offset", "Inf", "NaN"}
 
@@ -43,3 +45,23 @@ def names(expression: str) -> Names:
         if not parenthesis and name not in KEYWORDS:
             found.metrics.setdefault(name, set())
     return found
+
+
+def aggregations(expression: str) -> Iterator[tuple[set[str], set[str]]]:
+    """Yield the labels of each `by` or `without`, and the metrics that are aggregated by them."""
+    text = re.sub(STRING, '""', expression)
+    for match in AGGREGATION.finditer(text):
+        yield set(re.findall(r"\w+", match[1])), set(names(_in_parentheses(text[match.end() :])).metrics)
+
+
+def _in_parentheses(text: str) -> str:
+    """Return what stands in the parentheses with which a text begins."""
+    assert text.startswith("("), (
+        f"the labels of an aggregation stand before what is aggregated, not after: {text}"
+    )
+    depth = 0
+    for position, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if not depth:
+            return text[1:position]
+    raise AssertionError(f"a parenthesis that does not end: {text}")

@@ -25,6 +25,10 @@ WINDOW = "30s"
 TAG = "dockercoins"
 # On the console's usual port; a dashboard cannot know another one.
 LABS = "http://localhost:8010/labs/"
+# What a panel says that is empty because nothing makes metrics of spans.
+NEEDS_COLLECTOR = (
+    "Needs the Collector, which is not there. Without Docker, `make tools` builds it for the next `make up`."
+)
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 # Units as Grafana names them.
@@ -80,9 +84,12 @@ def graph(
     *queries: Query,
     width: int = 12,
     stacked: bool = False,
-    quiet: str = "",
+    empty: str = "",
 ) -> timeseries.Panel:
-    """Return a graph over time; `quiet` is the reason why it is empty when all is well, if it is."""
+    """Return a graph over time; `empty` is the reason why it may have no data, if there is one.
+
+    That is either that all is well, or `NEEDS_COLLECTOR`.
+    """
     panel = _with_queries(timeseries.Panel(), queries).title(title).description(description).unit(unit)
     panel = panel.datasource(SOURCE).interval(MIN_STEP).height(8).span(width)
     panel = (
@@ -98,7 +105,7 @@ def graph(
     )
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL).group("A"))
-    return panel.no_value(quiet) if quiet else panel
+    return panel.no_value(empty) if empty else panel
 
 
 def number(

@@ -125,7 +125,7 @@ def _cpu() -> Panel:
     return graph(
         "CPU",
         "Processors that each service uses; 100 % is one of them. Healthy: a few per cent for each: this "
-        "application waits more than it computes.",
+        "application waits more than it computes. Redis is not here: it gives no metrics of its own.",
         FRACTION,
         Query(sum_rate("process_cpu_seconds_total", CHOSEN, by="job"), "{{job}}"),
     )
@@ -135,7 +135,7 @@ def _memory() -> Panel:
     return graph(
         "Memory",
         "Memory in RAM of all processes of a service. Healthy: flat, and 50 MB or so for each process of the "
-        "application.",
+        "application. Redis is not here: it gives no metrics of its own.",
         BYTES,
         Query(f"sum by (job) (process_resident_memory_bytes{{{CHOSEN}}})", "{{job}}"),
     )

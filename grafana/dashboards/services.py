@@ -92,7 +92,7 @@ def _server_errors() -> Panel:
             "{{job}} {{http_route}} {{http_response_status_code}}",
         ),
         width=8,
-        quiet="No request was answered with an error.",
+        empty="No request was answered with an error.",
     )
 
 
@@ -107,17 +107,21 @@ def _worker_errors() -> Panel:
             "{{phase}}: {{error_type}}",
         ),
         width=8,
-        quiet="No loop and no write has failed.",
+        empty="No loop and no write has failed.",
     )
 
 
 def _duration() -> Panel:
     return graph(
         "Duration at the server",
-        "How long each service works on a request: 95 % stay below. Healthy: 0.1 s for rng and hasher, some "
-        "milliseconds for webui. A dot is one request: it opens its trace.",
+        "How long each service works on a request, by route: 95 % stay below. Healthy: 0.1 s where rng and "
+        "hasher serve workers, some milliseconds for webui. A dot is one request: it opens its trace.",
         SECONDS,
-        Query(quantile(0.95, SERVER, CHOSEN, by="job"), "{{job}} p95", exemplars=True),
+        Query(
+            quantile(0.95, SERVER, CHOSEN, by="job, http_request_method, http_route"),
+            "{{job}} {{http_request_method}} {{http_route}} p95",
+            exemplars=True,
+        ),
     )
 
 

@@ -48,7 +48,7 @@ def _alerts() -> Panel:
         COUNT,
         Query('sum by (alertname, severity) (ALERTS{alertstate="firing"})', "{{alertname}} ({{severity}})"),
         width=24,
-        quiet="No alert fires.",
+        empty="No alert fires.",
     )
 
 

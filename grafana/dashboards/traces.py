@@ -4,6 +4,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards.panels import (
     FRACTION,
+    NEEDS_COLLECTOR,
     REQUESTS_PER_SECOND,
     SECONDS,
     SPANS_PER_SECOND,
@@ -23,10 +24,9 @@ SERVER = "http_server_request_duration_seconds"
 OF_SERVERS = 'service_name=~"$service", span_kind="SPAN_KIND_SERVER"'
 OF_LOOPS = 'service_name="worker", span_name="loop"'
 COLLECTOR = 'job="otel-collector"'
-NEEDS_COLLECTOR = (
-    "The Collector gives out its counts every 5 s, so such a rate jumps by a fifth. "
-    "Empty with the embedded trace store, which makes no metrics of spans."
-)
+BY_COLLECTOR = "The Collector gives out its counts every 5 s, so such a rate jumps by a fifth."
+# Beside lines that every lab has.
+LINES_BY_COLLECTOR = f"{BY_COLLECTOR} Without it there are no lines from spans."
 
 
 def build() -> Dashboard:
@@ -49,8 +49,8 @@ def _way() -> Panel:
     return graph(
         "Spans from step to step",
         "Spans a second that services make, that arrive, and that go on to Jaeger. Healthy: all lines lie "
-        "on each other, some seconds apart. Where one is lower, spans are lost. The last needs the "
-        "Collector.",
+        "on each other, some seconds apart. Where one is lower, spans are lost. Without a Collector "
+        "the last is missing.",
         SPANS_PER_SECOND,
         Query(sum_rate("otel_sdk_processor_span_processed_total"), "finished in services"),
         Query(sum_rate("otel_sdk_exporter_span_exported_total", 'error_type=""'), "exported by services"),
@@ -72,8 +72,8 @@ def _dropped() -> Panel:
 def _queues() -> Panel:
     return graph(
         "Queues",
-        "How full the queues of finished spans are, in the services and in the Collector. Healthy: a few "
-        "per cent. A queue that is full drops spans.",
+        "How full the queues of finished spans are, in the services and in the Collector, if there is one. "
+        "Healthy: a few per cent. A queue that is full drops spans.",
         FRACTION,
         Query(
             "max by (job) (otel_sdk_processor_span_queue_size / otel_sdk_processor_span_queue_capacity)",
@@ -90,12 +90,13 @@ def _sampling() -> Panel:
     return graph(
         "Sampling: loops with a trace",
         "Share of the loops whose trace is recorded. Healthy: 100 %; with OTEL_TRACES_SAMPLER_ARG=0.1, and "
-        f"the sampler that reads it, 10 %. {NEEDS_COLLECTOR}",
+        f"the sampler that reads it, 10 %. {BY_COLLECTOR}",
         FRACTION,
         Query(
             f"{sum_rate(CALLS, OF_LOOPS)} / {sum_rate('dockercoins_worker_loops_total')}",
             "traced loops / all loops",
         ),
+        empty=NEEDS_COLLECTOR,
     )
 
 
@@ -104,7 +105,7 @@ def _rates() -> Panel:
         "Requests: from spans, and counted",
         "Requests a second that the Collector counts in server spans, beside those that the services count "
         "themselves. Healthy: the same. With sampling the spans tell only their share: this is why rates "
-        f"should not come from sampled traces. {NEEDS_COLLECTOR}",
+        f"should not come from sampled traces. {LINES_BY_COLLECTOR}",
         REQUESTS_PER_SECOND,
         Query(sum_rate(CALLS, OF_SERVERS, by="service_name"), "{{service_name}}, from spans"),
         Query(sum_rate(f"{SERVER}_count", 'job=~"$service"', by="job"), "{{job}}, counted"),
@@ -115,7 +116,7 @@ def _durations() -> Panel:
     return graph(
         "Duration: from spans, and measured",
         "95 % of the requests stay below, by server spans and by the services' own histograms. Healthy: "
-        f"nearly the same: both measure inside the service, so neither sees the line. {NEEDS_COLLECTOR}",
+        f"nearly the same: both measure inside the service, so neither sees the line. {LINES_BY_COLLECTOR}",
         SECONDS,
         Query(
             quantile(0.95, SPAN_DURATION, OF_SERVERS, by="service_name"),
@@ -130,13 +131,14 @@ def _edges() -> Panel:
     return graph(
         "Who calls whom",
         "Calls a second from service to service, from pairs of client and server spans. Healthy: worker to "
-        f"rng and worker to hasher are the same. {NEEDS_COLLECTOR}",
+        f"rng and worker to hasher are the same. {BY_COLLECTOR}",
         REQUESTS_PER_SECOND,
         Query(
             sum_rate("traces_service_graph_request_total", by="client, server"),
             "{{client}} to {{server}}",
         ),
         width=8,
+        empty=NEEDS_COLLECTOR,
     )
 
 
@@ -149,24 +151,25 @@ def _edge_durations() -> Panel:
         "Duration of calls, both sides",
         "95 % of the calls stay below, at the client and at the server. Healthy: the same, but for rng "
         "with ten workers: 0.8 s at the client, 0.1 s at the server. Redis sends no spans. "
-        f"{NEEDS_COLLECTOR}",
+        f"{BY_COLLECTOR}",
         SECONDS,
         Query(p95("client"), "{{client}} to {{server}}, client"),
         Query(p95("server"), "{{client}} to {{server}}, server"),
         width=8,
+        empty=NEEDS_COLLECTOR,
     )
 
 
 def _failed_edges() -> Panel:
+    failed = sum_rate("traces_service_graph_request_failed_total", by="client, server")
+    calls = sum_rate("traces_service_graph_request_total", by="client, server")
     return graph(
         "Calls that fail",
-        "Calls a second from service to service with an error in one of their spans. Healthy: none. "
-        f"{NEEDS_COLLECTOR}",
+        "Calls a second from service to service with an error in one of their spans. Healthy: 0. "
+        f"{BY_COLLECTOR}",
         REQUESTS_PER_SECOND,
-        Query(
-            sum_rate("traces_service_graph_request_failed_total", by="client, server"),
-            "{{client}} to {{server}}",
-        ),
+        # The Collector has no series of failed calls before the first one.
+        Query(f"{failed} or 0 * {calls}", "{{client}} to {{server}}"),
         width=8,
-        quiet="No call has failed.",
+        empty=NEEDS_COLLECTOR,
     )

@@ -1,6 +1,7 @@
-"""The console's page of alerts in a real browser, on a real lab in which a service is stopped."""
+"""The console's pages of alerts and faults in a real browser, on a real lab in which something is broken."""
 
 import re
+import sys
 from datetime import datetime
 
 import pytest
@@ -8,8 +9,9 @@ from playwright.sync_api import expect
 
 from tests.browser.pictures import save_picture
 from tests.live.conftest import Lab, running
-from tests.support import poll_until
+from tests.support import free_ports, poll_until, process
 from workshop.console.alerts import RUNBOOKS
+from workshop.native.ports import listens
 
 # Milliseconds. The page asks each five seconds; TargetDown waits for 10 s after up to 2 s of a scrape.
 SOON = 10_000
@@ -76,11 +78,34 @@ def test_all_is_quiet_and_then_a_target_is_down(page, lab, alerts):
         expect(page.locator("article h2").first).to_have_text("A target is down")
         headings = re.findall(r"^## (.*)$", (RUNBOOKS / "target-down.md").read_text(), re.MULTILINE)
         expect(page.locator("article h2")).to_have_text(["A target is down", *headings])
+        save_picture(page, "console-runbook")
         page.get_by_role("link", name="Alerts").last.click()
         expect(firing).to_be_visible()
     finally:
         lab.run("start", "hasher")
     expect(firing).to_be_hidden(timeout=FIRES)
+
+
+def test_the_teacher_sees_what_is_broken(page, lab, tmp_path):
+    (port,) = free_ports(1)
+    command = (
+        sys.executable,
+        "-m",
+        "workshop.console",
+        "--port",
+        str(port),
+        "--prometheus",
+        lab.prometheus.url,
+    )
+    lab.run("break", "rng-slow")
+    try:
+        with process(*command, env=lab.settings | {"WORKSHOP_TEACHER": "1"}, log=tmp_path / "log"):
+            poll_until("the console", lambda: listens(port))
+            page.goto(f"http://127.0.0.1:{port}/faults/")
+            expect(page.get_by_role("heading", name=re.compile("^rng-slow"))).to_be_visible()
+            save_picture(page, "console-faults")
+    finally:
+        lab.run("heal")
 
 
 def test_the_page_works_without_javascript(browser, lab, alerts):

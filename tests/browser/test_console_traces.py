@@ -1,17 +1,14 @@
-"""The console's pages of traces in a real browser, on a real lab.
+"""The console's pages of traces in a real browser, on a real lab with the embedded trace store."""
 
-With SCREENSHOTS=folder they leave the pictures of the documentation there.
-"""
-
-import os
 import re
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.browser.pictures import save_picture
+from tests.grafana import NEEDS_COLLECTOR, PANELS, no_value
 from tests.live.conftest import Lab, running
 from tests.spans import MILLISECOND, request, resource_spans, span
 from tests.support import poll_until
@@ -21,6 +18,8 @@ WORKERS = 10
 SPEED = "job:dockercoins_hashes:rate30s"
 # Seconds. The graph leaves out what is younger than 5 s; it looks at the newest 200 traces, 20 s of them.
 STEADY = 28
+# Milliseconds. A page asks for new data each five seconds; a busy machine takes longer to draw it.
+SOON = 30_000
 HASH = re.compile(r"[0-9a-f]{32}$")
 
 
@@ -33,11 +32,6 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def traces(lab):
     return f"{lab.url('CONSOLE_PORT')}/traces"
-
-
-def picture(page, name, **options):
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", **options)
 
 
 def whole_trace(lab, operation="loop", index=0):
@@ -165,7 +159,7 @@ def test_fold_and_open_a_span(page, lab, traces):
     panel = page.get_by_role("region", name="rng GET /<int:size>")
     expect(panel.get_by_role("row", name="http.route /<int:size>")).to_be_visible()
     expect(panel.get_by_role("row", name="service.version")).to_be_visible()
-    picture(page, "console-trace", full_page=True)
+    save_picture(page, "console-trace", full_page=True)
     panel.get_by_role("link", name="close").click()
     expect(panel).to_be_hidden()
 
@@ -301,7 +295,7 @@ def test_ten_workers_wait_for_rng(page, lab, traces):
         return covered and int(covered[1]) < STEADY and agrees(lab, found[1]) and found
 
     _, rate, _, p95 = poll_until("200 traces of ten workers", settled, timeout=90, interval=2)
-    picture(page, "console-graph", full_page=True)
+    save_picture(page, "console-graph", full_page=True)
     # rng serves one request at a time, in 0.1 s.
     calls = float(rate.removesuffix("/s"))
     assert calls <= 10.1
@@ -310,7 +304,7 @@ def test_ten_workers_wait_for_rng(page, lab, traces):
     assert 780 <= milliseconds(p95) <= 1.3 * cycle
     page.goto(f"{traces}/?limit=500")
     expect(dots(page).first).to_be_visible()
-    picture(page, "console-traces")
+    save_picture(page, "console-traces")
     page.goto(f"{traces}/compare?a={alone}&b={whole_trace(lab)['traceID']}")
     # All of the difference is the time in line: in the worker's call, and not in rng.
     lines = {
@@ -321,7 +315,7 @@ def test_ten_workers_wait_for_rng(page, lab, traces):
     assert 600 <= difference["GET"] <= 800
     assert abs(difference["GET /<int:size>"]) <= 50
     expect(lines["GET"].nth(6)).to_have_class("longer")
-    picture(page, "console-compare", full_page=True)
+    save_picture(page, "console-compare", full_page=True)
 
 
 def test_a_backend_that_is_away(page, lab, traces):
@@ -333,3 +327,19 @@ def test_a_backend_that_is_away(page, lab, traces):
     finally:
         lab.run("start", "jaeger")
     poll_until("traces again", lambda: page.goto(traces).status == 200)
+
+
+def test_a_dashboard_says_what_needs_the_collector(page, lab):
+    needy = [panel for title, panel in PANELS.items() if no_value(title) == NEEDS_COLLECTOR]
+    assert needy
+    page.goto(f"{lab.url('CONSOLE_PORT')}/dashboards/dockercoins-traces")
+    for panel in needy:
+        shown = page.locator(f"#panel-{panel['id']}")
+        shown.scroll_into_view_if_needed()
+        expect(shown.locator(".problem")).to_have_text(NEEDS_COLLECTOR, timeout=SOON)
+        expect(shown.locator(".plot")).to_be_hidden()
+    # Where other lines are, they are shown.
+    queues = page.locator(".dashboard-panel", has=page.get_by_role("heading", name="Queues", exact=True))
+    queues.scroll_into_view_if_needed()
+    expect(queues.locator(".legend")).to_contain_text("worker", timeout=SOON)
+    expect(queues.locator(".problem")).to_be_hidden()

@@ -1,18 +1,34 @@
 """The dashboards, rules, alerts and runbooks against each other and against the telemetry contract."""
 
+import json
 import re
 import subprocess
 from itertools import chain, combinations
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards.__main__ import contents
-from tests.grafana import DASHBOARDS, FOLDER, PANELS, QUERIES, with_all_chosen
-from tests.promql import names
+from tests.grafana import (
+    DASHBOARDS,
+    FOLDER,
+    HOME,
+    LINES_OF_COLLECTOR,
+    OF_COLLECTOR,
+    PANELS,
+    QUERIES,
+    QUIET,
+    no_value,
+    panel_of,
+    quiet,
+    with_all_chosen,
+)
+from tests.promql import aggregations, names
 from tests.support import IN_CI
+from workshop.console.traces.search import parse_tags
 from workshop.lab import PORTS, ROOT
 from workshop.native import backends
 
@@ -43,6 +59,13 @@ def declared():
 
 
 DECLARED = declared()
+BY_COLLECTOR = {
+    name
+    for metric in CONTRACT["metrics"]
+    if {"otel-collector", "span-metrics"} & set(metric["emitted_by"])
+    for name in DECLARED
+    if name.startswith(metric["name"])
+}
 
 
 # ---- dashboards
@@ -54,8 +77,13 @@ def test_making_the_dashboards_anew_gives_the_same_bytes():
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_the_types_of_the_sdk_accept_the_file(name):
+    """They leave out what they do not know, so the file must come out of them as it went in."""
     register_default_plugins()
-    assert Dashboard.from_json(DASHBOARDS[name]).uid == DASHBOARDS[name]["uid"]
+    typed = json.loads(json.dumps(Dashboard.from_json(DASHBOARDS[name]), cls=JSONEncoder))
+    for panel in typed["panels"]:
+        if panel["type"] == "heatmap":
+            assert panel["fieldConfig"]["defaults"].pop("custom") == {}
+    assert typed == DASHBOARDS[name]
 
 
 def test_each_dashboard_keeps_its_uid():
@@ -154,6 +182,30 @@ class TestPanel:
         assert all("_bucket" in target["expr"] for target in panel["targets"] if target["exemplar"])
 
 
+def test_rate_errors_and_duration_are_shown_for_each_service_and_route():
+    for title in ("Requests per route", "Requests answered with an error", "Duration at the server"):
+        assert {"job", "http_route"} <= names(QUERIES[f"services.json: {title}: A"]).grouping
+
+
+@pytest.mark.parametrize("title", [title for title in PANELS if no_value(title)])
+def test_a_panel_that_may_be_empty_says_why(title):
+    assert no_value(title).endswith(".")
+    if not quiet(title):
+        # A Collector would give it data: so it needs a metric of the Collector's.
+        queries = [query for query in QUERIES if panel_of(query) == title]
+        assert all(names(QUERIES[query]).metrics.keys() & BY_COLLECTOR for query in queries)
+
+
+@pytest.mark.parametrize("query", sorted(LINES_OF_COLLECTOR))
+def test_a_panel_says_which_of_its_lines_need_the_collector(query):
+    assert names(QUERIES[query]).metrics.keys() <= BY_COLLECTOR
+    assert re.search(r"[Ww]ithout (a Collector|it)|if there is one", PANELS[panel_of(query)]["description"])
+
+
+def test_no_query_is_declared_to_be_empty_twice():
+    assert not QUIET & OF_COLLECTOR
+
+
 # ---- queries
 
 
@@ -177,6 +229,21 @@ def test_the_names_of_an_expression(expression, metrics, grouping):
     assert found.grouping == grouping
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("up", []),
+        (
+            "sum by (job) (a) / on (k) sum without (x, y) (rate(b[30s]))",
+            [({"job"}, {"a"}), ({"x", "y"}, {"b"})],
+        ),
+        ('max by (a) (sum by (a, b) (c{d=")"}) - e)', [({"a"}, {"c", "e"}), ({"a", "b"}, {"c"})]),
+    ],
+)
+def test_what_an_expression_aggregates(expression, expected):
+    assert list(aggregations(expression)) == expected
+
+
 def assert_declared(expression, also=frozenset()):
     """Fail if an expression names a metric that is not declared, or a label that its metrics do not have.
 
@@ -186,7 +253,11 @@ def assert_declared(expression, also=frozenset()):
     assert found.metrics.keys() <= DECLARED.keys(), expression
     for metric, labels in found.metrics.items():
         assert labels <= DECLARED[metric], (metric, labels)
+    # Those of on, ignoring and group_left are of either side.
     assert found.grouping <= also.union(*(DECLARED[metric] for metric in found.metrics)), expression
+    for labels, metrics in aggregations(with_all_chosen(expression)):
+        for metric in metrics:
+            assert labels <= DECLARED[metric] | also, (metric, labels)
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -195,7 +266,14 @@ def test_queries_name_only_what_is_declared(query):
 
 
 @pytest.mark.parametrize(
-    "expression", ["nothing_total", "up{nothing='1'}".replace("'", '"'), "sum by (le) (up)"]
+    "expression",
+    [
+        "nothing_total",
+        'up{nothing="1"}',
+        "sum by (le) (up)",
+        # A label of the other side's metric.
+        "sum by (le) (up) / sum by (le) (rate(http_server_request_duration_seconds_bucket[30s]))",
+    ],
 )
 def test_what_is_not_declared_is_found(expression):
     with pytest.raises(AssertionError):
@@ -258,6 +336,18 @@ def test_alerts_say_what_it_is_and_what_to_do(name):
         assert f"## {heading}\n" in runbook
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda path: path.stem)
+def test_each_cure_has_a_command_for_either_way_to_run_the_lab(path):
+    text = path.read_text()
+    cures = re.split(r"^- ", text[text.index("## Cure\n") :], flags=re.MULTILINE)[1:]
+    for cure in cures:
+        native = re.search(r"`workshop (?!status)|`make ", cure)
+        assert bool(native) == ("`docker compose " in cure or " docker compose " in cure), cure
+    # Nor does it tell to search for what cannot be searched for.
+    for tag in re.findall(r"`([\w.]+)=\w+`", text):
+        assert tag.isupper() or parse_tags(f"{tag}=x")
+
+
 def test_every_runbook_belongs_to_an_alert():
     used = {alert["annotations"]["runbook_url"] for alert in ALERTS.values()}
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/runbooks").glob("*.md")}
@@ -274,6 +364,22 @@ def test_every_alert_is_tested_while_it_fires_and_while_it_does_not():
     fires = {case["alertname"] for case in tests if case.get("exp_alerts")}
     is_quiet = {case["alertname"] for case in tests if not case.get("exp_alerts")}
     assert fires == is_quiet == ALERTS.keys()
+
+
+@pytest.mark.parametrize(
+    "rule", RECORDS, ids=[" ".join((rule["record"], *rule.get("labels", {}).values())) for rule in RECORDS]
+)
+def test_every_recording_rule_is_tested_on_series_with_a_known_answer(rule):
+    own = {f'{label}="{value}"' for label, value in rule.get("labels", {}).items()}
+    answers = [
+        sample
+        for path in (ROOT / "prometheus/tests").glob("*.yml")
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("promql_expr_test", ())
+        if rule["record"] in names(case["expr"]).metrics
+        for sample in case["exp_samples"]
+    ]
+    assert any(sample["value"] and all(label in sample["labels"] for label in own) for sample in answers)
 
 
 def test_burn_rates_of_alerts_follow_from_their_windows():
@@ -301,6 +407,23 @@ def test_prometheus_accepts_the_rules(path):
 
 
 # ---- provisioning
+
+
+def test_the_metrics_of_a_span_are_declared():
+    """Grafana puts matchers of labels in the place of $__tags; the file has $$ for $."""
+    sources = yaml.safe_load((PROVISIONING / "datasources/datasources.yaml").read_text())["datasources"]
+    (link,) = (source["jsonData"]["tracesToMetrics"] for source in sources if source["type"] == "jaeger")
+    tags = ", ".join(f'{tag["value"]}="x"' for tag in link["tags"])
+    for query in link["queries"]:
+        assert "$$__tags" in query["query"]
+        assert_declared(query["query"].replace("$$__tags", tags))
+
+
+def test_grafana_opens_with_the_home_dashboard():
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards/dashboards.yaml").read_text())["providers"]
+    environment = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["grafana"]["environment"]
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/{HOME}"
 
 
 def test_grafana_finds_the_dashboards_in_its_container():
