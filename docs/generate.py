@@ -67,7 +67,7 @@ Spans have them only while a [fault](faults.md) is on.
 # What is measured of spans, in the words of the page.
 MEASURES = {
     "roots": "the share of them without a parent",
-    "names": "how many different names they have",
+    "names": "how many different names they have, divided by their number",
     "skew": "the median time from the start of their parent to their own, in seconds",
 }
 
@@ -85,15 +85,17 @@ workshop faults                     # what is on
 workshop heal                       # all of it
 ```
 
-For each fault a test breaks a running lab, and waits until its signs are in the range *broken*, at most 15 s.
-Then it heals the fault, and waits until they are in the range *healthy* again, at most 30 s. The ranges hold
-for the usual delays of 0.1 s.
+For each fault a test breaks a running lab. After at most 15 s its signs are in the range *broken*, when
+they no longer look back at the time before. Then the test heals the fault, and after at most 30 s the signs
+are in the range *healthy* again. The ranges hold for the usual delays of 0.1 s. Other tests wait for the
+alerts: with three workers, an alert that is named here fires within 150 s.
 
 How it works: the services read flags from a file, twice a second. It is `faults.json` in the lab's folder;
 with Docker it is `faults/NAME.json`, NAME being that of the project. [OpenFeature](https://openfeature.dev)
-writes on a span that a flag had an effect on it. If the file is damaged, its last good state is in force,
-`workshop status` says so, and `dockercoins_faults_file_damaged` is 1. Faults of processes are no flags: their
-process is stopped, paused or killed.
+writes on a span that a flag had an effect on it; only `webui-stuck-scrape` acts where there is no span, on a
+scrape. If the file is damaged, its last good state is in force, `workshop status` says so, and
+`dockercoins_faults_file_damaged` is 1. Faults of processes are no flags: their process is stopped, paused or
+killed.
 """
 
 

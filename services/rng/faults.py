@@ -10,7 +10,7 @@ from telemetry.flags import Flags
 # Seconds.
 SLOW = 0.2
 JITTER = 0.5
-LOCK_PERIOD = 3.0
+LOCK_PERIOD = 3.8
 LOCK_HELD = 1.0
 
 ERROR_SHARE = 0.3

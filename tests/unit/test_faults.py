@@ -7,7 +7,8 @@ import stat
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from importlib import import_module
+from math import comb
 
 import psutil
 import pytest
@@ -20,6 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
+from rng import rng
+from rng.faults import ERROR_SHARE
 from telemetry import http_server
 from telemetry.flags import Flags
 from worker.faults import LABEL_VALUES, FaultyWorker
@@ -29,10 +32,10 @@ from tests.support import free_ports, poll_until, samples, web_service
 from tests.unit.test_dashboards import ALERTS, CONTRACT, assert_declared
 from workshop.cli import main
 from workshop.clients import Jaeger, Prometheus
-from workshop.faults import catalogue, control, flags, signs
+from workshop.faults import catalogue, flags, signs
 from workshop.faults.catalogue import Sign
 from workshop.faults.flags import FOREVER
-from workshop.lab import ROOT, LabError, SettingError, load
+from workshop.lab import ROOT, SettingError
 
 FAULTS = catalogue.faults()
 SOURCES = {
@@ -144,10 +147,15 @@ def test_names_of_faults_are_completed():
     assert done.output.split() == ["plain,rng-slow", "plain,rng-short", "plain,rng-span-names"]
 
 
-def test_a_fault_needs_the_instrumentation():
-    lab = replace(load(), environment={"TELEMETRY": "off"})
-    with pytest.raises(LabError, match="TELEMETRY=on"):
-        control.break_by(lab, catalogue.find("rng-slow"), FOREVER)
+@pytest.mark.parametrize(
+    ("name", "share"), [("rng-errors", ERROR_SHARE), ("hasher-errors", faults.ERROR_SHARE)]
+)
+def test_the_share_of_errors_is_the_one_that_is_told(name, share):
+    fault, count = catalogue.find(name), 60  # that many requests of three workers are in a window
+    assert f"{share:.0%}".replace("%", " %") in fault.summary
+    chances = [comb(count, bad) * share**bad * (1 - share) ** (count - bad) for bad in range(count + 1)]
+    out = sum(chance for bad, chance in enumerate(chances) if not fault.signs[0].is_broken(bad / count))
+    assert out < 1 / 2000
 
 
 # ---- the file
@@ -172,7 +180,40 @@ def test_everybody_may_read_the_file(file):
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": {}}', '{"flags": {"x": 1}}'])
+# Of no use to the services, so the command must say so too.
+DAMAGED_FILES = [
+    "",
+    "{",
+    "[]",
+    "\x00",
+    '{"flags": []}',
+    '{"flags": {"x": 1}}',
+    '{"flags": {"x": {"state": "ENABLED", "variants": {"a": "text"}, "defaultVariant": "a"}}}',
+    '{"flags": {"x": {"state": "ENABLED", "variants": {"a": true}, "defaultVariant": "b"}}}',
+    '{"flags": {"x": {"state": "on", "variants": {"a": true}, "defaultVariant": "a"}}}',
+]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"flags": {}}'])
+def test_flags_that_are_not_in_the_file_are_off(file, text):
+    file.write_text(text)
+    assert flags.read(file) == {}
+    seen = Flags(file)
+    assert not any(map(seen.on, catalogue.flags()))
+    assert REGISTRY.get_sample_value(DAMAGED) == 0
+
+
+def test_a_flag_that_is_missing_is_off_and_the_others_count(file):
+    flags.write(file, {"rng-slow": FOREVER, "rng-errors": FOREVER})
+    whole = json.loads(file.read_text())
+    del whole["flags"][flags.key("rng-errors")]
+    file.write_text(json.dumps(whole))
+    assert flags.read(file).keys() == {"rng-slow"}
+    seen = Flags(file)
+    assert [name for name in catalogue.flags() if seen.on(name)] == ["rng-slow"]
+
+
+@pytest.mark.parametrize("text", DAMAGED_FILES)
 def test_a_damaged_file_is_told(file, text):
     file.write_text(text)
     with pytest.raises(flags.DamagedError, match=str(file)):
@@ -230,19 +271,7 @@ def test_a_fault_for_a_while_ends_by_itself(file):
     poll_until("its end", over, timeout=4)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "\x00",
-        '{"flags": []}',
-        '{"flags": {"x": 1}}',
-        '{"flags": {"x": {"state": "ENABLED", "variants": {"a": "text"}, "defaultVariant": "a"}}}',
-        '{"flags": {"x": {"state": "ENABLED", "variants": {"a": true}, "defaultVariant": "b"}}}',
-    ],
-)
+@pytest.mark.parametrize("text", DAMAGED_FILES)
 def test_a_damaged_file_leaves_the_last_good_state_in_force(file, text):
     flags.write(file, {"rng-slow": FOREVER})
     seen = Flags(file)
@@ -350,12 +379,35 @@ def test_the_leak_ends_and_is_given_back():
     assert process.memory_info().rss - before < 0.2 * faults.ALL_LEAKS
 
 
-def test_a_clock_that_is_wrong_shifts_both_ends_of_a_span(monkeypatch):
-    app = hasher.create_app(hasher.Settings(delay=0, listen=Listen("127.0.0.1", 80, 1)))
-    spans = InMemorySpanExporter()
+@pytest.fixture
+def spans(monkeypatch):
+    """What keeps the spans of the web services."""
+    kept = InMemorySpanExporter()
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
+    provider.add_span_processor(SimpleSpanProcessor(kept))
     monkeypatch.setattr(http_server, "tracer", provider.get_tracer("test"))
+    return kept
+
+
+@pytest.mark.parametrize("name", [name for name, service in IN_CODE.items() if service in ("rng", "hasher")])
+def test_a_flag_shows_on_the_span_of_the_request(file, spans, name):
+    service, request = {"rng": (rng, {"path": "/32"}), "hasher": (hasher, {"path": "/", "method": "POST"})}[
+        IN_CODE[name]
+    ]
+    app = service.create_app(service.Settings(delay=0, listen=Listen("127.0.0.1", 80, 1)))
+    http_server.instrument(app)
+    flags.write(file, {name: FOREVER})
+    import_module(f"{IN_CODE[name]}.faults").install(app, Flags(file))
+    app.test_client().open(**request)
+    (span,) = spans.get_finished_spans()
+    (event,) = span.events
+    assert event.name == "feature_flag.evaluation"
+    assert event.attributes["feature_flag.key"] == flags.key(name)
+    assert span.start_time <= event.timestamp <= span.end_time
+
+
+def test_a_clock_that_is_wrong_shifts_both_ends_of_a_span(spans):
+    app = hasher.create_app(hasher.Settings(delay=0, listen=Listen("127.0.0.1", 80, 1)))
     http_server.instrument(app)
     flags_on = On("hasher-clock-skew")
     faults.install(app, flags_on)

@@ -18,6 +18,7 @@ console = Console()
 
 def break_(lab: Lab, name: str, seconds: float) -> None:
     """Switch a fault on; `seconds` may be `FOREVER`. Waits for the end of a fault of a process only."""
+    _refuse_in_incident(lab)
     fault = catalogue.find(name)
     timed = seconds < FOREVER
     if timed and fault.process and fault.process.action == "kill":
@@ -30,7 +31,7 @@ def break_(lab: Lab, name: str, seconds: float) -> None:
             signal.signal(signum, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             time.sleep(seconds)
-        heal(lab, name)
+        _say_what_healed(name, control.heal(lab, fault))
     elif timed:
         click.echo(f"it heals by itself in {seconds:.0f} s")
     else:
@@ -41,7 +42,10 @@ def heal(lab: Lab, name: str | None) -> None:
     """Switch a fault off, or all of them, and say which ones were on."""
     _refuse_in_incident(lab)
     fault = catalogue.find(name) if name else None
-    healed = control.heal(lab, fault)
+    _say_what_healed(name, control.heal(lab, fault))
+
+
+def _say_what_healed(name: str | None, healed: list[str]) -> None:
     for one in healed:
         click.echo(f"{one}: healed")
     if not healed:
@@ -65,7 +69,7 @@ def show(lab: Lab, *, as_json: bool) -> None:
 
 
 def _refuse_in_incident(lab: Lab) -> None:
-    """Raise `LabError` where the answer would give an incident away."""
+    """Raise `LabError` where the answer would give an incident away, or something would change it."""
     if incidents.current(lab):
         raise LabError("an incident is under way: `workshop incident give-up` ends and explains it")
 

@@ -55,10 +55,9 @@ def break_by(lab: Lab, fault: Fault, seconds: float) -> None:
     """
     if fault.process:
         _act(lab, fault.process.action, fault.process)
-    elif not lab.telemetry:
-        raise LabError(
-            f"{fault.name} needs the instrumentation of the services: start the lab with TELEMETRY=on"
-        )
+    elif not (lab.telemetry if native(lab) else docker.telemetry(lab.project)):
+        # Without the name of the fault, which may be part of an incident.
+        raise LabError("this needs the instrumentation of the services: start the lab with TELEMETRY=on")
     else:
         file = flags_file(lab)
         with flags.locked(file):

@@ -35,17 +35,22 @@ def key(fault: str) -> str:
 
 
 def read(file: Path) -> Until:
-    """Return the faults that are on now; raises `DamagedError`."""
+    """Return the faults that are on now; raises `DamagedError`.
+
+    As for the services, a flag that is not there is off, and a bad flag makes all of the file unusable.
+    """
     try:
-        flags = json.loads(file.read_text())["flags"]
-        ends = {fault: _end(fault, flags[key(fault)]) for fault in catalogue.flags()}
+        flags = json.loads(file.read_text()).get("flags", {})
+        ends = {name: _end(flag) for name, flag in flags.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise DamagedError(
-            f"{file} is damaged, the services keep to its last good state: `workshop heal` writes it anew"
+            f"{file} is damaged, the services keep to its last good state: `workshop heal` writes it anew, "
+            "in an incident `workshop incident give-up` does"
         ) from None
-    return {fault: end for fault, end in ends.items() if end > time.time()}
+    found = {fault: ends.get(key(fault), 0) for fault in catalogue.flags()}
+    return {fault: end for fault, end in found.items() if end > time.time()}
 
 
 def write(file: Path, on: Mapping[str, float]) -> None:
@@ -82,7 +87,10 @@ def _flag(fault: str, end: float) -> dict[str, Any]:
     return flag
 
 
-def _end(fault: str, flag: Mapping[str, Any]) -> float:
+def _end(flag: Mapping[str, Any]) -> float:
+    on = flag["variants"][flag["defaultVariant"]]
+    if not isinstance(on, bool) or flag["state"] != "ENABLED":
+        raise ValueError(flag)
     if "targeting" in flag:
         return float(flag["targeting"]["if"][0]["<"][1])
-    return FOREVER if flag["variants"][flag["defaultVariant"]] else 0
+    return FOREVER if on else 0

@@ -141,8 +141,7 @@ def solve(lab: Lab, service: str, cause: str) -> tuple[Incident, Fault | None]:
 def give_up(lab: Lab) -> Incident:
     """End the incident that is under way, and heal what it broke."""
     incident = replace(under_way(lab), gave_up=True)
-    for fault in incident.left:
-        control.heal(lab, fault)
+    control.heal(lab, None)  # also if the file with the flags is damaged
     _close(lab, incident)
     return incident
 
@@ -179,6 +178,7 @@ def _close(lab: Lab, incident: Incident) -> None:
     entry = {
         "seed": incident.seed,
         "level": incident.level,
+        "started": round(incident.started, 1),
         "faults": [fault.name for fault in incident.faults],
         "found": len(incident.found),
         "wrong_answers": incident.wrong_answers,

@@ -44,7 +44,7 @@ def _of_spans(jaeger: Jaeger, service: str, measure: str, operation: str = "") -
     if not values:
         return None
     if measure == "names":
-        return len(set(values))
+        return len(set(values)) / len(values)
     return median(values) if measure == "skew" else fmean(values)
 
 
