@@ -7,10 +7,12 @@ SERVICES := $(foreach s,rng hasher worker webui,--requirement services/$(s)/requ
 .DEFAULT_GOAL := help
 # A half-made file must not pass for a whole one.
 .DELETE_ON_ERROR:
-.PHONY: help up down test test-compose tools docs dashboards lock clean
+.PHONY: help install up down test test-compose tools stand-ins docs dashboards lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+install: .venv/installed  ## install the workshop command as .venv/bin/workshop; make up does so too
 
 up: .venv/installed  ## start the lab natively, without Docker, and wait until there is data
 	@.venv/bin/workshop up
@@ -26,6 +28,9 @@ test: .venv/installed-dev  ## run every test that this machine can run
 
 test-compose: .venv/installed-dev  ## of these, the tests of compose.yaml on a real Docker engine
 	.venv/bin/python -m pytest tests/compose
+
+stand-ins: .venv/installed  ## make stand-ins for the images that the Docker engine lacks, without a registry
+	@.venv/bin/python -m tests.compose.images
 
 docs: .venv/installed  ## make docs/telemetry.md and docs/architecture.svg anew, after a change of their sources
 	@.venv/bin/python docs/generate.py

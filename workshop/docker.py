@@ -4,9 +4,12 @@ import json
 import re
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from workshop.lab import Lab, LabError
+import yaml
+
+from workshop.lab import ROOT, Lab, LabError
 from workshop.native.supervision import State
 
 TIMEOUT_SECONDS = 10
@@ -17,11 +20,38 @@ Container = dict[str, Any]
 """What `docker inspect` tells of a container."""
 
 
+@cache
+def declared() -> dict[str, dict[str, Any]]:
+    """Return the services of compose.yaml, each as it stands there."""
+    services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    return services
+
+
+def published_variables() -> list[str]:
+    """Return the variables of the ports that compose.yaml publishes."""
+    ports = [port for service in declared().values() for port in service.get("ports", [])]
+    return [variable for port in ports for variable in re.findall(r"\$\{(\w+)", port)]
+
+
+def memory_limit() -> int:
+    """Return the most memory that the containers may use together with one worker, in bytes."""
+    return sum(int(service["mem_limit"].removesuffix("m")) * 2**20 for service in declared().values())
+
+
 def containers(project: str) -> list[Container]:
-    """Return the containers of a Compose project; none where there is no engine that answers."""
-    label = f"label=com.docker.compose.project={project}"
-    found = _docker("ps", "--all", "--quiet", "--filter", label).split()
+    """Return the containers of a Compose project; none where there is no engine that answers.
+
+    What `docker compose run` started beside the services is none of them.
+    """
+    labels = (f"project={project}", "oneoff=False")
+    filters = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+    found = _docker("ps", "--all", "--quiet", *filters).split()
     return json.loads(_docker("inspect", *found) or "[]") if found else []
+
+
+def running(project: str) -> list[Container]:
+    """Return those of the containers of a project that run."""
+    return [container for container in containers(project) if container["State"]["Running"]]
 
 
 def services(project: str) -> list[str]:
@@ -34,9 +64,8 @@ def unhealthy(project: str) -> list[str]:
     return sorted(
         {
             _label(container, "service")
-            for container in containers(project)
-            if container["State"]["Running"]
-            and container["State"].get("Health", {}).get("Status", "healthy") != "healthy"
+            for container in running(project)
+            if container["State"].get("Health", {}).get("Status", "healthy") != "healthy"
         }
     )
 
@@ -51,14 +80,42 @@ def states(project: str) -> list[State]:
     return sorted((_state(container, memory) for container in found), key=lambda state: state.program)
 
 
+def without_container(project: str) -> list[State]:
+    """Return a state for each service of compose.yaml that a project has no container of.
+
+    It is `missing` if the application cannot do without it, or what else there is; else `absent`, as Grafana
+    is where only the application was started.
+    """
+    present = set(services(project))
+    application = {name for name, service in declared().items() if "build" in service}
+    needing = application | present & declared().keys()
+    needed = application.union(*(declared()[name].get("depends_on", {}) for name in needing))
+    return [
+        State(name, "missing" if name in needed else "absent", None, 0, 0)
+        for name in declared()
+        if name not in present
+    ]
+
+
+def published_ports(project: str) -> dict[str, tuple[str, int]]:
+    """Return the address and the port on this machine that each service publishes, if it runs."""
+    return {
+        _label(container, "service"): (binding["HostIp"], int(binding["HostPort"]))
+        for container in running(project)
+        for bindings in container["NetworkSettings"]["Ports"].values()
+        for binding in bindings or []
+    }
+
+
 def published_url(project: str, service: str) -> str | None:
     """Return the URL of the only port that a service publishes; None if it does not run."""
-    for container in containers(project):
-        if _label(container, "service") == service:
-            for bindings in container["NetworkSettings"]["Ports"].values():
-                for binding in bindings or []:
-                    return f"http://{binding['HostIp']}:{binding['HostPort']}"
-    return None
+    published = published_ports(project).get(service)
+    return "http://{}:{}".format(*published) if published else None
+
+
+def telemetry(project: str) -> bool:
+    """Return whether the services of a project are instrumented: what their containers were started with."""
+    return not any("TELEMETRY=off" in container["Config"]["Env"] for container in running(project))
 
 
 def backend_url(lab: Lab, service: str, port: str) -> str:
@@ -67,7 +124,7 @@ def backend_url(lab: Lab, service: str, port: str) -> str:
 
 
 def act(project: str, service: str, command: str) -> None:
-    """Do `stop`, `start`, `pause`, `unpause` or `kill` to each container of a service; raises `LabError`."""
+    """Do a `docker` command, such as `stop`, to each container of a service; raises `LabError`."""
     for container in containers(project):
         if _label(container, "service") == service:
             done = subprocess.run(

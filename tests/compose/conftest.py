@@ -17,7 +17,7 @@ import yaml
 from dotenv import dotenv_values
 
 from tests.compose.engine import Engine, engine, run
-from tests.compose.images import obtain, pinned
+from tests.compose.images import WITHOUT_GRAFANA, obtain, pinned
 from tests.support import IN_CI, free_ports, poll_until
 from workshop.clients import BackendAwayError, Jaeger, Prometheus
 from workshop.lab import ROOT
@@ -37,7 +37,11 @@ SAMPLES_PER_SECOND = 10
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+MEMORY_GOAL = 2 * 2**30
+
 measured: list[str] = []
+healthy_after: dict[str, float] = {}
+"""The seconds from `up` until each project was healthy."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Stack:
     project: str
     services: tuple[str, ...]
     ports: dict[str, int]
+    workbench: Path
     folder: Path = ROOT
 
     @property
@@ -55,20 +60,24 @@ class Stack:
         """What `docker compose` and `workshop` need to work on this project, whatever is set outside."""
         settings = {f"{name}_PORT": str(port) for name, port in self.ports.items()}
         inherited = {name: value for name, value in self.engine.environment.items() if name not in SETTINGS}
+        files = [self.folder / "compose.yaml"]
+        files += [] if "grafana" in self.services else [WITHOUT_GRAFANA]
         return {
             **inherited,
             **settings,
             "COMPOSE_PROJECT_NAME": self.project,
+            "WORKBENCH": str(self.workbench),
             "COMPOSE_ENV_FILES": os.devnull,
+            "COMPOSE_FILE": os.pathsep.join(map(str, files)),
         }
 
-    def compose(self, *arguments: str, timeout: float = 120) -> str:
+    def compose(self, *arguments: str, timeout: float = 120, **settings: str) -> str:
         command = ["docker", "compose", *arguments]
-        return run(command, self.environment, timeout=timeout, folder=self.folder)
+        return run(command, self.environment | settings, timeout=timeout, folder=self.folder)
 
     def up(self, workers: int = 1) -> None:
         """Start or change the project, from images that are there."""
-        self.compose("up", "--detach", "--no-build", "--scale", f"worker={workers}", *self.services)
+        self.compose("up", "--detach", "--no-build", "--scale", f"worker={workers}")
 
     def containers(self, service: str = "") -> list[str]:
         """Return the IDs of the project's containers, of one service or of all."""
@@ -124,12 +133,13 @@ class Stack:
         command = ("run", *options, *rights, "--entrypoint", "sh", TOOLBOX, "-c", script)
         return self.engine.docker(*command, check=check)
 
-    def workshop(self, *arguments: str, code: int = 0) -> str:
-        """Return what a `workshop` command prints; fail if its exit code is another."""
+    def workshop(self, *arguments: str, code: int = 0, stderr: bool = False, **settings: str) -> str:
+        """Return what a `workshop` command prints, or complains of; fail if its exit code is another."""
         command = [str(Path(sys.executable).with_name("workshop")), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        environment = self.environment | settings
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return done.stderr if stderr else done.stdout
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
@@ -173,6 +183,11 @@ class Stack:
             return []
 
 
+def limits(*services: str) -> int:
+    """Return the memory that one container of each of some services may use, in bytes."""
+    return sum(int(SERVICES[name]["mem_limit"].removesuffix("m")) * 2**20 for name in services)
+
+
 def in_bytes(text: str) -> float:
     """Return the number of bytes in a text like 42.6MiB."""
     number = text.rstrip("BKMGi")
@@ -186,8 +201,9 @@ def running(stack: Stack) -> Iterator[Stack]:
     try:
         started = monotonic()
         stack.up()
-        poll_until(f"{stack.project} healthy", stack.healthy, 60, 0.2)
-        measured.append(f"{stack.project}: healthy after {monotonic() - started:.1f} s")
+        poll_until(f"{stack.project} healthy", stack.healthy, 120, 0.2)
+        healthy_after[stack.project] = monotonic() - started
+        measured.append(f"{stack.project}: healthy after {healthy_after[stack.project]:.1f} s")
         yield stack
     finally:
         stack.compose("down", "--volumes", "--rmi", "local")
@@ -205,17 +221,20 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="package")
-def make_stack(docker: Engine) -> Callable[..., Stack]:
+def make_stack(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Stack]:
     """Return a function that makes a project, not yet started, of all services that there are images for."""
     try:
-        missing = obtain(docker)
+        missing, notes = obtain(docker)
     except BackendError as error:
         (pytest.fail if IN_CI else pytest.skip)(str(error))
+    measured.extend(notes)
     services = tuple(name for name in SERVICES if name not in missing)
 
     def make(project: str) -> Stack:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        return Stack(docker, project, services, ports)
+        workbench = tmp_path_factory.mktemp("lab") / "workbench"
+        workbench.mkdir()  # unlike the folder that it is in, everybody may read it
+        return Stack(docker, project, services, ports, workbench)
 
     return make
 

@@ -24,7 +24,18 @@ def on(stack):
     return [entry["fault"] for entry in json.loads(stack.workshop("faults", "--json"))]
 
 
-@pytest.mark.parametrize("name", ["rng-slow", "redis-away", "rng-paused", "hasher-killed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rng-slow",
+        "redis-away",
+        "rng-paused",
+        "hasher-killed",
+        "hasher-clock-skew",
+        "collector-away",
+        "prometheus-away",
+    ],
+)
 def test_a_fault_shows_and_heals(green, name):
     fault = catalogue.find(name)
     poll_until("all is healthy", lambda: all_signs(green, fault, "healthy"), 60, 0.5)

@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 
 import pytest
 
 from tests.compose.conftest import SERVICES, measured
-from tests.compose.images import pinned
+from tests.compose.engine import run
+from tests.compose.images import is_there, pinned
 from workshop.lab import ROOT
 
 pytestmark = pytest.mark.timeout(900)
@@ -27,7 +29,9 @@ def image(stack, service):
 def test_it_is_small(green, service):
     base = json.loads(green.engine.docker("image", "inspect", pinned()["python"]))[0]
     own = image(green, service)["Size"] - base["Size"]
-    measured.append(f"image of {service}: {own / 1e6:.0f} MB over its base of {base['Size'] / 1e6:.0f} MB")
+    measured.append(
+        f"image of {service}: {own / 2**20:.0f} MiB over its base of {base['Size'] / 2**20:.0f} MiB"
+    )
     assert own <= LARGEST[service]
 
 
@@ -63,3 +67,15 @@ def test_what_is_installed_is_what_is_locked(green, service):
     installed = dict(line.split() for line in green.python(service, code).splitlines())
     assert "prometheus-client" in installed
     assert installed == {name: lock[name] for name in installed}
+
+
+def test_stand_ins_are_made_for_what_the_engine_lacks_and_replace_nothing(green):
+    images = {name: image for name, image in pinned().items() if name != "grafana"}
+    lacking = images["otel-collector"] if "grafana" not in green.services else ""
+    if lacking:  # it is a stand-in itself, and its container does without the name
+        green.engine.docker("image", "rm", "--force", "--no-prune", lacking)
+    command = [sys.executable, "-m", "tests.compose.images"]
+    printed = run(command, green.engine.environment, timeout=300)
+    told = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert told == {image: "stand-in" if image == lacking else "was there" for image in images.values()}
+    assert all(is_there(green.engine, image) for image in images.values())

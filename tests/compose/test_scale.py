@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.compose.conftest import measured
+from tests.compose.conftest import MEMORY_GOAL, SERVICES, limits, measured
 from tests.support import poll_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -31,8 +31,9 @@ def test_prometheus_finds_ten_workers_by_dns(ten_workers):
 def test_ten_workers_mine_as_fast_as_rng_serves(ten_workers):
     speed = ten_workers.speed(SECONDS)
     memory = sum(used for used, _ in ten_workers.memory().values())
-    measured.append(f"ten workers: {speed:.2f}/s, {memory / 2**20:.0f} MB")
+    measured.append(f"ten workers: {speed:.2f}/s, {memory / 2**20:.0f} MiB")
     assert 9 <= speed <= 10.1
+    assert memory <= MEMORY_GOAL - limits(*SERVICES.keys() - ten_workers.services)
 
 
 def test_the_targets_go_with_their_workers(ten_workers):

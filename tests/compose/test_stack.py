@@ -1,28 +1,30 @@
 """One project, as `docker compose up` starts it: health, names, telemetry, memory."""
 
-import ipaddress
 import json
 import re
+import socket
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
 import pytest
 import requests
 
-from tests.compose.conftest import SERVICES, measured
-from tests.support import free_ports, poll_until, process
+from tests.compose.conftest import MEMORY_GOAL, SERVICES, healthy_after, limits, measured
+from tests.support import addresses, free_ports, poll_until, process
 from workshop.clients import services_of
+from workshop.lab import BASE_PORTS, TRACE_BACKEND_PORTS
 from workshop.native.ports import listens
 
 pytestmark = pytest.mark.timeout(900)
 
+NATIVE_PORTS = BASE_PORTS | TRACE_BACKEND_PORTS
 APPLICATION = ("redis", "rng", "hasher", "worker", "webui")
-MEMORY_GOAL = 2 * 2**30
 
 
 def test_it_is_healthy_within_a_minute(green):
-    """The fixture waits 60 s at most."""
+    assert healthy_after[green.project] <= 60
     for service in APPLICATION:
         state = green.inspect(service)["State"]
         assert state["Health"]["Status"] == "healthy"
@@ -54,19 +56,15 @@ def test_no_container_is_given_an_address(green):
     for service in green.services:
         inspected = green.inspect(service)
         given = [*inspected["Config"]["Env"], *(inspected["Config"]["Cmd"] or [])]
-        assert not [text for text in given if contains_address(text)]
+        assert not [text for text in given if addresses(text)]
         (network,) = inspected["NetworkSettings"]["Networks"].values()
         assert not (network["IPAMConfig"] or {}).get("IPv4Address")
 
 
-def contains_address(text):
-    for word in re.split(r"[^\w.:]+", text):
-        try:
-            ipaddress.ip_address(word)
-        except ValueError:
-            continue
-        return True
-    return False
+def test_an_address_is_seen_wherever_it_stands():
+    for text in ("10.0.0.5", "http://10.0.0.5:8080", "REDIS_URL=redis://10.0.0.5:6379/0", "--to=10.0.0.5,"):
+        assert addresses(text) == {"10.0.0.5"}
+    assert not addresses("redis:8.2-alpine http://rng:80 v1.2.3")
 
 
 def test_a_trace_goes_from_worker_to_rng_and_hasher(green):
@@ -137,20 +135,22 @@ def test_an_exemplar_opens_a_trace_that_exists(green, metric):
     poll_until("the exemplar's trace", lambda: green.jaeger.trace(trace_id))
 
 
-def test_all_of_it_fits_into_2_gb(green):
+def test_one_worker_leaves_room_for_nine_more(green):
+    """All of it in 2 GiB with ten workers: what is left when nine more use all that they may."""
     memory = green.memory()
     assert memory.keys() == {f"{service}-1" for service in green.services}
     for name, (_, limit) in memory.items():
         assert f"{limit / 2**20:.0f}m" == SERVICES[name.removesuffix("-1")]["mem_limit"]
     total = sum(used for used, _ in memory.values())
     each = ", ".join(f"{name} {used / 2**20:.0f}" for name, (used, _) in sorted(memory.items()))
-    measured.append(f"memory with one worker: {total / 2**20:.0f} MB ({each})")
-    assert total <= MEMORY_GOAL
+    measured.append(f"memory with one worker: {total / 2**20:.0f} MiB ({each})")
+    assert total <= MEMORY_GOAL - 9 * limits("worker") - limits(*SERVICES.keys() - green.services)
 
 
 def test_anybody_may_look_at_grafana_and_nobody_can_log_in(green):
     """Its settings, as Compose resolves them; and itself, where there is an image of it."""
-    services = json.loads(green.compose("config", "--format", "json"))["services"]
+    configuration = green.compose("--file", "compose.yaml", "config", "--format", "json")
+    services = json.loads(configuration)["services"]
     environment = services["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
@@ -174,12 +174,15 @@ def test_status_tells_the_same_as_without_docker(green):
     poll_until("all targets", lambda: targets() == (8, 8), 40)
     status = json.loads(green.workshop("status", "--json"))
     assert status["project"] == green.project
-    assert {program["program"] for program in status["programs"]} == {
+    running = [program for program in status["programs"] if program["name"] == "running"]
+    assert {program["program"] for program in running} == {
         f"{service}-1" if service == "worker" else service for service in green.services
     }
-    for program in status["programs"]:
+    absent = {program["program"] for program in status["programs"] if program["name"] == "absent"}
+    assert absent == SERVICES.keys() - green.services
+    assert len(running) + len(absent) == len(status["programs"])
+    for program in running:
         assert program.keys() == {"program", "name", "pid", "seconds", "memory_bytes"}
-        assert program["name"] == "running"
         assert program["seconds"] > 0
         assert program["memory_bytes"] > 2**20
     assert poll_until("a speed", lambda: json.loads(green.workshop("status", "--json"))["speed"], 40) > 2.5
@@ -196,11 +199,66 @@ def test_status_tells_what_does_not_run(green):
     poll_until("webui healthy", green.healthy, 30)
 
 
+@pytest.mark.parametrize("service", ["rng", "webui"])
+def test_status_tells_what_was_removed(green, service):
+    """Another container of the service, which `docker compose run` made, does not stand in for it."""
+    green.compose("rm", "--stop", "--force", service)
+    green.compose("run", "--detach", "--no-deps", "--name", f"{green.project}-extra", service)
+    try:
+        printed = green.workshop("status", code=1)
+        assert re.search(rf"^{service} +missing", printed, re.MULTILINE)
+    finally:
+        green.engine.docker("rm", "--force", f"{green.project}-extra")
+        green.up()
+    poll_until("all healthy", green.healthy, 30)
+    assert green.workshop("status")
+
+
+def port_findings(stack, code=0, **settings):
+    """Return what `workshop doctor` says of ports."""
+    findings = json.loads(stack.workshop("doctor", "--json", code=code, **settings))
+    assert next(finding for finding in findings if finding["name"] == "Docker")["good"]
+    return [finding for finding in findings if finding["name"] == "ports"]
+
+
+@contextmanager
+def occupied(port):
+    """Let somebody else have a port."""
+    with socket.create_server(("127.0.0.1", port)):
+        yield
+
+
 def test_doctor_knows_that_the_lab_holds_its_ports(green):
-    findings = {finding["name"]: finding for finding in json.loads(green.workshop("doctor", "--json"))}
-    assert findings["Docker"]["good"]
-    assert findings["ports"]["good"]
-    assert "held by the lab" in findings["ports"]["text"]
+    (finding,) = port_findings(green)
+    assert finding["good"]
+    assert "held by the lab" in finding["text"]
+
+
+def test_doctor_names_a_port_that_somebody_else_took_from_a_running_lab(green):
+    green.compose("stop", "webui")
+    try:
+        with occupied(green.ports["WEBUI"]):
+            (finding,) = port_findings(green, code=1)
+            assert finding["text"].startswith(f"{green.ports['WEBUI']} is taken by ")
+    finally:
+        green.compose("start", "webui")
+    poll_until("webui healthy", green.healthy, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "code"),
+    [("WEBUI", "", 1), ("GRAFANA", "with Docker only", 0), ("REDIS", "without", 0)],
+)
+def test_doctor_names_a_port_before_the_lab_starts(make_stack, name, needed, code, tmp_path):
+    stack = make_stack("dockercoins-test-doctor")
+    others = [name for name in NATIVE_PORTS if name.removesuffix("_PORT") not in stack.ports]
+    more = {name: str(port) for name, port in zip(others, free_ports(len(others)), strict=True)}
+    port = int((stack.environment | more)[f"{name}_PORT"])
+    with occupied(port):
+        (finding,) = port_findings(stack, code, WORKSHOP_STATE=str(tmp_path), **more)
+    assert finding["required"] is bool(code)
+    assert finding["text"].startswith(f"{port} is taken by ")
+    assert needed in finding["text"]
 
 
 def test_the_console_shows_the_lab_in_docker(green, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from tests.support import IN_CI
+from tests.support import IN_CI, addresses
 from workshop.lab import PORTS, ROOT
 from workshop.native import backends
 
@@ -40,6 +41,7 @@ PUBLISHED = {
     "JAEGER_PORT": 16686,
     "OTLP_PORT": 4318,
 }
+TEXTS = {".py", ".yaml", ".yml", ".json", ".js", ".css", ".html", ".svg", ".txt"}
 # A container has its service's ports to itself.
 NOT_SETTABLE = {"PORT", "METRICS_PORT"}
 
@@ -103,7 +105,7 @@ def test_images_are_pinned(name):
 
 
 def test_nothing_has_a_name_that_a_second_project_would_share():
-    shared = {"x-container", "x-watch", "x-faults", "x-service-environment"}
+    shared = {"x-container", "x-watch", "x-faults", "x-workbench", "x-service-environment"}
     assert COMPOSE.keys() == {"name", "services", "volumes"} | shared
     assert set(COMPOSE["volumes"].values()) == {None}
     for service in SERVICES.values():
@@ -124,10 +126,9 @@ def test_no_other_address_is_in_the_code_or_the_configuration():
     folders = ("services", "prometheus", "otel-collector", "jaeger", "grafana")
     files = [file for folder in folders for file in (ROOT / folder).rglob("*") if file.is_file()]
     for file in files:
-        if file.suffix in (".py", ".yaml", ".yml", ".json") or file.name == "Dockerfile":
-            addresses = set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", file.read_text()))
-            assert addresses <= {"0.0.0.0"}, file  # every address of the container itself
-    assert set(re.findall(r"\d+\.\d+\.\d+\.\d+", TEXT)) == {"127.0.0.1"}
+        if file.suffix in TEXTS or file.name == "Dockerfile":
+            assert addresses(file.read_text()) <= {"0.0.0.0"}, file  # every address of the container itself
+    assert addresses(TEXT) == {"127.0.0.1"}
     assert TEXT.count("127.0.0.1") == len(PUBLISHED)
 
 
@@ -156,7 +157,8 @@ def test_containers_are_hardened(name):
         assert users == ["10001:10001"]
         assert "user" not in service
     else:
-        assert service["user"].partition(":")[0] not in ("", "0", "root")
+        user, group = service["user"].split(":")  # without a group, it would be the image that chooses it
+        assert not {user, group} & {"", "0", "root"}
 
 
 def test_all_containers_together_fit_into_2_gigabytes():
@@ -166,12 +168,39 @@ def test_all_containers_together_fit_into_2_gigabytes():
 
 def test_what_is_mounted_is_there_and_cannot_be_written():
     for service in SERVICES.values():
-        for source, _, target in (volume.partition(":") for volume in service.get("volumes", [])):
+        volumes = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume) for volume in service.get("volumes", [])]
+        for source, _, target in (volume.partition(":") for volume in volumes):
             if source.startswith("./"):
                 assert (ROOT / source).exists()
                 assert target.endswith(":ro")
             else:
                 assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_service_on_the_workbench_comes_before_that_of_the_image(name, tmp_path):
+    """As in a container: started in the folder of the services, with the paths that compose.yaml sets."""
+    assert "${WORKBENCH:-./workbench}:/workbench:ro" in SERVICES[name]["volumes"]
+    folder = re.findall(r"^WORKDIR (.*)$", dockerfile(name), re.MULTILINE)[-1]
+    for file in ("__init__.py", "found.py"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / file).write_text("import common\nprint(__file__, common.__file__)\n")
+    paths = {"/workbench": str(tmp_path), folder: str(ROOT / "services")}
+    environment = SERVICES[name]["environment"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"{name}.found"],
+        cwd=paths[folder],
+        env={
+            "PYTHONPATH": ":".join(paths[path] for path in environment["PYTHONPATH"].split(":")),
+            "PYTHONSAFEPATH": environment["PYTHONSAFEPATH"],
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    common = ROOT / "services/common/__init__.py"
+    for line, file in zip(done.stdout.splitlines(), ("__init__.py", "found.py"), strict=True):
+        assert line == f"{tmp_path / name / file} {common}"
 
 
 def test_the_worker_starts_when_its_first_loop_can_succeed():
@@ -200,7 +229,7 @@ def test_redis_keeps_what_it_acknowledged():
 def test_env_example_lists_every_variable_of_compose_with_its_default():
     used = variables(TEXT) | {"COMPOSE_PROJECT_NAME": COMPOSE["name"]}
     assert {name: EXAMPLE.get(name) for name in used} == used
-    native = (PORTS.keys() - PUBLISHED) | {"PORT_OFFSET", "TRACE_BACKEND", "WORKSHOP_TEACHER"}
+    native = (PORTS.keys() - PUBLISHED) | {"PORT_OFFSET", "TRACE_BACKEND", "WORKSHOP_TEACHER", "CLASS_KEY"}
     assert EXAMPLE.keys() - used == native
 
 

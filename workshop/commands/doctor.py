@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import psutil
 from rich.console import Console
 
-from workshop import docker
+from workshop import docker, workbench
 from workshop.lab import BASE_PORTS, ROOT, TRACE_BACKEND_PORTS, Lab
 from workshop.native import backends, ports, supervision
 from workshop.native.backends import Backend
@@ -60,9 +60,11 @@ def examine(lab: Lab) -> Iterator[Finding]:
     yield _disk(lab)
     found = {name: backends.find(name) for name in ("redis", "prometheus", "collector", "jaeger")}
     real = None not in (found["collector"], found["jaeger"])
-    yield from _ports(lab, BASE_PORTS | TRACE_BACKEND_PORTS if real else BASE_PORTS)
+    engine = _docker()
+    yield from _ports(lab, BASE_PORTS | TRACE_BACKEND_PORTS if real else BASE_PORTS, engine)
     yield from _backends(found)
-    yield _docker()
+    yield from _workbench(lab)
+    yield engine
 
 
 def _python() -> Finding:
@@ -86,9 +88,23 @@ def _disk(lab: Lab) -> Finding:
     return Finding("disk", good, True, f"{free:.1f} GB free in {folder}", mend)
 
 
-def _ports(lab: Lab, needed: Mapping[str, int]) -> Iterator[Finding]:
-    if supervision.connect(lab) is not None or docker.containers(lab.project):
+def _ports(lab: Lab, needed: Mapping[str, int], engine: Finding) -> Iterator[Finding]:
+    """Look at the ports of both ways to run the lab, at those of Docker only where its engine answers.
+
+    One that only one way needs is not required where the other way is open.
+    """
+    if supervision.connect(lab) is not None:
         yield Finding("ports", True, True, "held by the lab, which is running")
+        return
+    # PORT_OFFSET does not count in Docker.
+    published = {lab.ports[name] - lab.port_offset: name for name in docker.published_variables()}
+    if docker.running(lab.project):
+        held = {port for _, port in docker.published_ports(lab.project).values()}
+        taken = [port for port in published if port not in held and ports.problem(port)]
+        if not taken:
+            yield Finding("ports", True, True, "held by the lab, which is running in Docker, or free")
+        for port in taken:
+            yield _taken(port, published[port], "", required=True)
         return
     if left_over := supervision.left_over(lab):
         text = f"held by {len(left_over)} processes of a run that was cut off"
@@ -96,18 +112,27 @@ def _ports(lab: Lab, needed: Mapping[str, int]) -> Iterator[Finding]:
             "ports", False, True, text, "`make up` ends them and starts anew; `make down` ends them"
         )
         return
-    taken = [variable for variable in needed if not ports.is_free(lab.ports[variable])]
+    native = {lab.ports[name]: name for name in needed}
+    in_docker = published if engine.good else {}
+    wanted = in_docker | native
+    taken = [port for port in wanted if ports.problem(port)]
     if not taken:
-        yield Finding("ports", True, True, f"all {len(needed)} are free")
-    for variable in taken:
-        port = lab.ports[variable]
-        yield Finding(
-            "ports",
-            False,
-            True,
-            f"{port} is taken by {ports.holder(port)}",
-            f"set {variable}, or PORT_OFFSET to move all ports, in .env",
-        )
+        yield Finding("ports", True, True, f"all {len(wanted)} are free")
+    for port in taken:
+        if port not in native:
+            yield _taken(port, wanted[port], ", and needed with Docker only", required=False)
+        elif port in in_docker or not engine.good:
+            yield _taken(port, wanted[port], "", required=True)
+        else:
+            yield _taken(port, wanted[port], ", and needed without Docker only", required=False)
+
+
+def _taken(port: int, variable: str, needed: str, *, required: bool) -> Finding:
+    moves = (
+        "" if needed.endswith("with Docker only") else ", or PORT_OFFSET to move all ports without Docker,"
+    )
+    text = f"{port} {ports.problem(port)}{needed}"
+    return Finding("ports", False, required, text, f"set {variable}{moves} in .env")
 
 
 def _backends(found: Mapping[str, Backend | None]) -> Iterator[Finding]:
@@ -128,13 +153,19 @@ def _backends(found: Mapping[str, Backend | None]) -> Iterator[Finding]:
             yield Finding(name, True, required, f"{backend.version} ({backend.origin}: {backend.path})")
 
 
+def _workbench(lab: Lab) -> Iterator[Finding]:
+    for service in workbench.services(lab):
+        text = f"{service} is not that of the lab, but {lab.workbench / service}"
+        yield Finding("workbench", True, False, text, "`workshop reset NN` of a lab moves it aside")
+
+
 def _docker() -> Finding:
     mend = "needed for `docker compose up` only: install Docker and start it"
     if shutil.which("docker") is None:
         return Finding("Docker", False, False, "not found", mend)
     for command in (
         ["docker", "compose", "version", "--short"],
-        ["docker", "info", "--format", "{{.ServerVersion}}"],
+        ["docker", "info", "--format", "{{.ServerVersion}} {{.MemTotal}}"],
     ):
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
@@ -142,4 +173,10 @@ def _docker() -> Finding:
             return Finding("Docker", False, False, f"`{' '.join(command)}` does not answer", mend)
         if done.returncode:
             return Finding("Docker", False, False, f"`{' '.join(command)}` fails", mend)
-    return Finding("Docker", True, False, f"engine {done.stdout.strip()}, with Compose")
+    version, memory = done.stdout.split()
+    text = f"engine {version} of {int(memory) / 2**30:.1f} GB memory, with Compose"
+    if int(memory) < docker.memory_limit():
+        limit = docker.memory_limit() / 2**30
+        mend = f"give the engine more: the limits of the containers add up to {limit:.0f} GB"
+        return Finding("Docker", False, False, text, mend)
+    return Finding("Docker", True, False, text)
