@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WORKERS = 50
+MAX_PORT = 65_535
 
 # Each variable and its default. Worker i has its metrics on WORKER_METRICS_PORT + i - 1.
 BASE_PORTS = {
@@ -90,6 +91,11 @@ class Lab:
         return self.state / "faults.json"
 
     @property
+    def workbench(self) -> Path:
+        """The folder whose services stand in for those in `services/`; see `workshop/workbench.py`."""
+        return (ROOT / Path(self.environment.get("WORKBENCH") or "workbench").expanduser()).resolve()
+
+    @property
     def incident_file(self) -> Path:
         """The file with the incident that is under way; there is none without one."""
         return self.state / "incident.json"
@@ -99,8 +105,14 @@ class Lab:
         return f"http://127.0.0.1:{self.ports[variable]}"
 
     def worker_metrics_port(self, number: int) -> int:
-        """Return the metrics port of worker `number`, from 1."""
-        return self.ports["WORKER_METRICS_PORT"] + number - 1
+        """Return the metrics port of worker `number`, from 1; raises `SettingError` for a port too high."""
+        first = self.ports["WORKER_METRICS_PORT"]
+        if first + number - 1 > MAX_PORT:
+            raise SettingError(
+                f"WORKER_METRICS_PORT is {first}: that leaves ports up to {MAX_PORT} for "
+                f"{MAX_PORT - first + 1} workers, and each needs one"
+            )
+        return first + number - 1
 
 
 def load(project: str | None = None, port_offset: int | None = None) -> Lab:
@@ -121,13 +133,13 @@ def load(project: str | None = None, port_offset: int | None = None) -> Lab:
     if settings.get("TELEMETRY") not in (None, "", "on", "off"):
         raise SettingError(f"TELEMETRY={settings['TELEMETRY']!r} is not usable: on or off is accepted")
     ports = {
-        variable: _whole_number(variable, settings.get(variable) or str(default), 1, 65_535) + port_offset
+        variable: _whole_number(variable, settings.get(variable) or str(default), 1, MAX_PORT) + port_offset
         for variable, default in PORTS.items()
     }
     for variable, port in ports.items():
-        if port > 65_535:
+        if port > MAX_PORT:
             raise SettingError(
-                f"{variable} with PORT_OFFSET={port_offset} is {port}: at most 65535 is accepted"
+                f"{variable} with PORT_OFFSET={port_offset} is {port}: at most {MAX_PORT} is accepted"
             )
     state = Path(settings.get("WORKSHOP_STATE") or ROOT / ".lab").resolve() / project
     for part in (state, *state.parents):
@@ -136,13 +148,19 @@ def load(project: str | None = None, port_offset: int | None = None) -> Lab:
     resource = f"service.namespace={project}"
     if given := settings.get("OTEL_RESOURCE_ATTRIBUTES"):
         resource = f"{resource},{given}"
-    return Lab(
+    lab = Lab(
         project=project,
         port_offset=port_offset,
         ports=ports,
         state=state,
         environment=settings | {"OTEL_RESOURCE_ATTRIBUTES": resource},
     )
+    if os.pathsep in str(lab.workbench) or lab.workbench in (ROOT, ROOT / "services"):
+        raise SettingError(
+            f"WORKBENCH={settings.get('WORKBENCH')!r} is not usable: a folder of its own is accepted, "
+            f"without {os.pathsep!r} in its name"
+        )
+    return lab
 
 
 def _whole_number(name: str, text: str, minimum: int, maximum: int) -> int:

@@ -53,6 +53,12 @@ class Exercise:
         return self._page("solution.md")
 
     @property
+    def start(self) -> Path | None:
+        """The folder with the services that it begins with on the workbench; None if it changes no code."""
+        folder = self.folder / "start"
+        return folder if folder.is_dir() else None
+
+    @property
     def checks(self) -> list[Check]:
         """Its checks, in order."""
         return [thing for thing in vars(self._module).values() if isinstance(thing, Check)]
@@ -113,7 +119,7 @@ def choose(number: str) -> Exercise:
     """Return an exercise by its number, as "2", "02" or "02-black-box"; raises `SettingError` for another."""
     exercises = {exercise.number: exercise for exercise in find()}
     for exercise in exercises.values():
-        if number in (exercise.number, exercise.number.lstrip("0"), exercise.folder.name):
+        if number in (exercise.number, str(int(exercise.number)), exercise.folder.name):
             return exercise
     raise SettingError(f"there is no lab {number!r}: {', '.join(exercises)} is accepted")
 

@@ -14,16 +14,18 @@ def listens(port: int) -> bool:
         return False
 
 
-def is_free(port: int) -> bool:
-    """Tell whether a port of 127.0.0.1 can be had."""
+def problem(port: int) -> str:
+    """Return why a port of 127.0.0.1 cannot be had, as "is taken by python (pid 123)"; "" if it can."""
     with socket.socket() as probe:
         # As a server does it: connections that were just closed do not hold the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "needs root, as ports below 1024 do"
         except OSError:
-            return False
-        return True
+            return f"is taken by {holder(port)}"
+        return ""
 
 
 UNKNOWN = "another process"

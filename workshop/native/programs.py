@@ -1,5 +1,6 @@
 """The processes of a native lab: what each one runs, on which ports, and how to tell that it is ready."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ def _redis(lab: Lab, backend: Backend) -> Program:
 
 def _service_environment(lab: Lab) -> dict[str, str]:
     return {
-        "PYTHONPATH": str(ROOT / "services"),
+        "PYTHONPATH": os.pathsep.join((str(lab.workbench), str(ROOT / "services"))),
         "LISTEN_HOST": "127.0.0.1",
         "RNG_URL": lab.url("RNG_PORT"),
         "HASHER_URL": lab.url("HASHER_PORT"),

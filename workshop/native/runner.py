@@ -10,6 +10,7 @@ from time import monotonic, sleep
 
 from redis import Redis, RedisError
 
+from workshop import workbench
 from workshop.clients import BackendAwayError, Jaeger, Prometheus, services_of
 from workshop.faults import flags
 from workshop.files import write_json
@@ -41,27 +42,40 @@ def running(lab: Lab) -> Supervisor:
 
 
 def choose(project: str | None, port_offset: int | None) -> Lab:
-    """Return the lab that the arguments name, with the ports and the telemetry of its last start.
+    """Return the lab that the arguments name, with the ports, telemetry and workbench that it runs with.
+
+    What one without Docker was started with says nothing about one in Docker, or about the next start.
 
     Raises `SettingError` for arguments that are not usable.
     """
     lab = load(project, port_offset)
+    if supervision.connect(lab) is None:
+        return lab
     try:
         notes = json.loads(_notes(lab).read_text())
         return replace(
             lab,
             port_offset=int(notes["port_offset"]),
             ports={**lab.ports, **notes["ports"]},
-            environment={**lab.environment, "TELEMETRY": notes["telemetry"]},
+            environment={
+                **lab.environment,
+                "TELEMETRY": notes["telemetry"],
+                "WORKBENCH": notes["workbench"],
+            },
         )
-    except (OSError, ValueError, KeyError, TypeError):  # never started, or a damaged file
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged file
         return lab
 
 
 def remember(lab: Lab) -> None:
     """Write down what the commands that come later must know of this lab."""
     telemetry = "on" if lab.telemetry else "off"
-    notes = {"port_offset": lab.port_offset, "ports": dict(lab.ports), "telemetry": telemetry}
+    notes = {
+        "port_offset": lab.port_offset,
+        "ports": dict(lab.ports),
+        "telemetry": telemetry,
+        "workbench": str(lab.workbench),
+    }
     write_json(_notes(lab), notes)
 
 
@@ -91,21 +105,26 @@ def find_backends(lab: Lab, say: Say) -> Backends:
 
 
 def check_ports(lab: Lab, programs: list[Program]) -> None:
-    """Raise `LabError` for ports that are taken; it names each, its holder, and what changes it."""
+    """Raise `LabError` for ports that cannot be had; it names each, the reason, and what changes it."""
     wanted = [(port, variable) for program in programs for variable, port in program.ports.items()]
     twice = {port for port, _ in wanted if [other for other, _ in wanted].count(port) > 1}
     if twice:
         names = ", ".join(f"{variable}={port}" for port, variable in wanted if port in twice)
         raise LabError(f"two ports are the same: {names}")
-    taken = [(port, variable) for port, variable in wanted if not ports.is_free(port)]
-    if taken:
-        raise LabError("\n".join(_taken(lab, port, variable) for port, variable in taken))
+    problems = [
+        f"port {port} {problem}: "
+        f"set {variable}={_another(lab, port)}, or PORT_OFFSET to move all ports, in .env"
+        for port, variable in wanted
+        if (problem := ports.problem(port))
+    ]
+    if problems:
+        raise LabError("\n".join(problems))
 
 
-def _taken(lab: Lab, port: int, variable: str) -> str:
-    example = port - lab.port_offset + 1000
-    by, change = ports.holder(port), f"set {variable}={example}, or PORT_OFFSET to move all ports, in .env"
-    return f"port {port} is taken by {by}: {change}"
+def _another(lab: Lab, port: int) -> int:
+    """Return a port to set instead: for ordinary users, and not beyond the last one."""
+    step = 1000 if port < 64_000 else -1000
+    return port - lab.port_offset + max(step, 1024 - port)
 
 
 def up(lab: Lab, workers: int, say: Say) -> None:
@@ -214,9 +233,12 @@ def wait_for_data(lab: Lab, started: float) -> None:
 def data_checks(lab: Lab, started: float) -> dict[str, Callable[[], bool]]:
     """Return what makes up "data ready", by name; without telemetry, the growing count alone.
 
-    Where only some loops are traced, the first trace may be long in coming: nobody waits for it.
+    Where only some loops are traced, the first trace may be long in coming: nobody waits for it. Nor for the
+    telemetry of a service on the workbench, which may have none yet.
     """
     prometheus, jaeger = Prometheus(lab.url("PROMETHEUS_PORT")), Jaeger(lab.url("JAEGER_PORT"))
+
+    on_the_workbench = workbench.services(lab)
 
     counts: list[int] = []
 
@@ -231,7 +253,8 @@ def data_checks(lab: Lab, started: float) -> dict[str, Callable[[], bool]]:
 
     def targets_up() -> bool:
         targets = prometheus.targets()  # none at first: Prometheus looks for them when it has started
-        return bool(targets) and all(target["health"] == "up" for target in targets)
+        up = [target["health"] == "up" or target["labels"]["job"] in on_the_workbench for target in targets]
+        return bool(up) and all(up)
 
     def complete_trace() -> bool:
         traces = jaeger.traces("worker", limit=5)
@@ -240,7 +263,7 @@ def data_checks(lab: Lab, started: float) -> dict[str, Callable[[], bool]]:
     checks: dict[str, Callable[[], bool]] = {"a growing count in Redis": hashes_grow}
     if lab.telemetry:
         checks = {"every Prometheus target up": targets_up, "a speed above zero": speed}
-    if lab.every_loop_traced:
+    if lab.every_loop_traced and not on_the_workbench:
         checks["a complete trace worker → rng → hasher"] = complete_trace
     return {name: _unless_away(check) for name, check in checks.items()}
 

@@ -150,7 +150,10 @@ class Supervisor:
 
     def start(self, program: str, *, wait: bool = True) -> None:
         """Start a program, and wait until supervisor is sure of it; nothing happens if it runs already."""
-        self._call("startProcess", program, wait, unless="ALREADY_STARTED")
+        try:
+            self._call("startProcess", program, wait, unless="ALREADY_STARTED")
+        except LabError:
+            raise LabError(f"{program} does not start: `workshop logs {program}` says why") from None
 
     def signal(self, program: str, signum: signal.Signals) -> None:
         """Send a signal to a program that runs."""
