@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.labs.attempts import ATTEMPTS, EXPRESSIONS
-from tests.labs.student import LABS, Student, blocks, session
+from tests.labs.student import GREEN, GREEN_OFFSET, LABS, Student, blocks, session
 from tests.live.conftest import Lab, running
 from tests.support import poll_until, taken_from
 
@@ -85,9 +85,13 @@ def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     def tell_some(name: str) -> dict[str, Story]:
         told: dict[str, Story] = {}
-        with running(Lab(folder, name)) as lab:
-            for number in taken_from(numbers):
-                told[number] = Tale(Student(lab), number).tell()
+        # A folder of its own, for one of the exercises starts a second lab in it.
+        with running(Lab(folder / name, name, spare_ports=GREEN_OFFSET)) as lab:
+            try:
+                for number in taken_from(numbers):
+                    told[number] = Tale(Student(lab), number).tell()
+            finally:
+                lab.run("down", "--project", GREEN, "--volumes")
         return told
 
     with ThreadPoolExecutor() as pool:

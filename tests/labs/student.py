@@ -2,11 +2,13 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.labs import editor
 from tests.live.conftest import Lab
 from workshop.lab import PORTS, ROOT
 
@@ -14,6 +16,11 @@ FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LABS = sorted(folder for folder in (ROOT / "labs").glob("[0-9][0-9]-*"))
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 240
+# Where a service in a container has its metrics, for commands that run in there.
+CONTAINER_METRICS_PORT = 9100
+
+# The lab that lab 14 starts beside the student's own, as its page names it.
+GREEN, GREEN_OFFSET = "green", 100
 
 # A check that is not passed yet is no mistake. Each command is printed, for the reader of a failed test.
 PRELUDE = """
@@ -33,21 +40,28 @@ def blocks(page: Path, kind: str) -> list[str]:
     return [text for language, text in FENCED.findall(page.read_text()) if language == kind]
 
 
-def session(exercise: Path, mistakes: str = "") -> str:
+def session(exercise: Path, mistakes: str = "", *, docker: bool = False) -> str:
     """Return every command that the README of an exercise tells for a lab without Docker, then its answers.
 
-    The answers are those of the solution. Predictions stand where the README asks for them. `mistakes` are
-    commands that come before the first answer.
+    With `docker`, a block for Docker takes the place of the block before it.
+
+    The answers are those of the solution. Predictions stand where the README asks for them. What is to be
+    written into a file is written there. `mistakes` are commands that come before the first answer.
     """
     readme, solution = exercise / "README.md", exercise / "solution.md"
     predictions = "".join(blocks(solution, "sh predict"))
+    early = mistakes if "workshop answer" in predictions else ""
     script = ""
-    for kind, text in FENCED.findall(readme.read_text()):
-        if kind == "sh":
+    parts = FENCED.findall(readme.read_text())
+    for (kind, text), (following, _) in zip(parts, [*parts[1:], ("", "")], strict=True):
+        if kind == "sh docker" if docker and "sh docker" in (kind, following) else kind == "sh":
             script += text
         elif kind == "sh predict":
-            script += mistakes + predictions
-    return script + ("" if predictions else mistakes) + "".join(blocks(solution, "sh"))
+            script += early + predictions
+        elif edit := editor.KIND.fullmatch(kind):
+            words = shlex.join(word for word in edit.groups() if word)
+            script += f"python -m {editor.__name__} {words} <<'END OF BLOCK'\n{text}END OF BLOCK\n"
+    return script + ("" if early else mistakes) + "".join(blocks(solution, "sh"))
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Student:
     def does(self, commands: str, *, code: int = 0) -> str:
         """Carry out commands in one shell; return what they print, fail if they fail."""
         done = subprocess.run(
-            ["bash", "-c", PRELUDE + self.on_my_ports(commands)],
+            ["bash", "-c", PRELUDE + self.in_my_lab(commands)],
             env={**os.environ, **self.lab.settings, "PATH": f"{BIN}:{os.environ['PATH']}"},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -72,11 +86,16 @@ class Student:
         assert "Traceback" not in done.stdout, done.stdout
         return done.stdout
 
-    def on_my_ports(self, commands: str) -> str:
-        """Return commands with the ports of this lab instead of the default ones."""
+    def in_my_lab(self, commands: str) -> str:
+        """Return commands with the ports and the workbench of this lab instead of the default ones."""
 
         def port(match: re.Match[str]) -> str:
-            (variable,) = (name for name, default in PORTS.items() if default == int(match[1]))
-            return f"localhost:{self.lab.ports[variable]}"
+            number = int(match[1])
+            if number == CONTAINER_METRICS_PORT:
+                return match[0]
+            offset = 0 if number in PORTS.values() else GREEN_OFFSET
+            (variable,) = (name for name, default in PORTS.items() if default == number - offset)
+            return f"localhost:{self.lab.ports[variable] + offset}"
 
-        return re.sub(r"localhost:(\d+)", port, commands)
+        commands = re.sub(r"localhost:(\d+)", port, commands)
+        return re.sub(r"(?<=\s)workbench/", f"{self.lab.settings['WORKBENCH']}/", commands)

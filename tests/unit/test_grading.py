@@ -1,8 +1,10 @@
 """Grading: exercises, answers and progress. The live tests in tests/labs judge on running labs."""
 
 import json
+import math
 import os
 import subprocess
+from dataclasses import replace
 from time import time
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from tests.spans import new_trace_id, request, resource_spans, span
 from tests.unit.test_tracestore_process import running as running_store
 from workshop.clients import Jaeger, Prometheus, Series
 from workshop.grading import exercises, grade, progress, promql
+from workshop.grading.alerts import FEWEST_MOMENTS, Replay, recorded, replay
 from workshop.grading.answers import Expected, choice, number, text, trace
 from workshop.grading.checks import Check, Failed, Waiting, check, run_all
 from workshop.grading.history import Period
@@ -223,6 +226,56 @@ def test_a_value_where_the_reference_has_none_is_no_agreement():
     assert agreement([series([0.0] * 30 + [1.0] * 30)], [series(nothing)]) < 0.6
 
 
+# ---- alerts: what is made of the times at which one fires. That Prometheus tells them is for the live tests.
+
+# A failure from 100 to 130; the alert fires from 112 to 138.
+SEEN = Replay("errors > 1", [float(time) for time in range(60, 200, 2)], frozenset(range(112, 139, 2)))
+
+
+def test_an_alert_that_fires_in_time():
+    SEEN.must_fire(100, 112, "a result within 12 s")
+    with pytest.raises(Failed) as failure:
+        SEEN.must_fire(100, 111, "a result within 11 s")
+    assert (failure.value.expected, failure.value.seen) == ("a result within 11 s", "none in 11 s")
+    assert failure.value.query == SEEN.expression
+
+
+def test_an_alert_that_is_quiet():
+    SEEN.must_be_quiet(SEEN.within(60, 110), "no result before")
+    SEEN.must_be_quiet(SEEN.outside([(100, 138)]), "no result while all is healthy")
+    with pytest.raises(Failed) as failure:
+        SEEN.must_be_quiet(SEEN.within(130, 149), "no result afterwards")
+    assert failure.value.seen == "one for 10 s of 20 s", "at 130, 132, 134, 136 and 138 of ten moments"
+
+
+def test_too_little_healthy_time_is_waited_for():
+    healthy = SEEN.outside([(60, 100), (112, 300)])
+    assert healthy == [102, 104, 106, 108, 110]
+    assert len(healthy) == FEWEST_MOMENTS
+    with pytest.raises(Waiting) as waiting:
+        SEEN.outside([(60, 104), (112, 300)])
+    assert waiting.value.seconds == 4, "two moments are missing"
+
+
+def test_prometheus_is_not_asked_where_there_is_no_moment():
+    """Right after a reset: an end before the start is a mistake for Prometheus, and nobody is there here."""
+    assert replay(NOWHERE, "up", 1000.5, 1001.5).moments == []
+    assert recorded(replace(NOWHERE, now=1001.5), "up", 1000.5) == {}
+
+
+# Lab 13: of 10 requests in 2 s 3 fail, which is a burn rate of 30. So 10 % of the budget of 2 hours are 24 s.
+@pytest.mark.parametrize(("seconds", "dear"), [(6, math.inf), (22, math.inf), (26, 26), (40, 26)])
+def test_what_a_failure_costs(seconds, dear):
+    failure = exercises.load(ROOT / "labs/13-slo/check.py").Failure(0, 0)
+    for end in range(2, seconds + 1, 2):
+        failure = failure.longer(end, 10, 3)
+    assert failure.seconds == seconds
+    assert failure.cost == pytest.approx(seconds / 240)
+    assert (failure.requests, failure.failed) == (5 * seconds, 1.5 * seconds)
+    # The sum of twelve binary fractions may be just below 10 % at 24 s.
+    assert failure.dear == dear or (dear == 26 and failure.dear == 24)
+
+
 # ---- checks
 
 
@@ -362,12 +415,34 @@ def test_a_damaged_file_is_one_line_and_stays_as_it_is(lab, text):
     assert file.read_text() == text
 
 
+def test_one_may_join_anywhere(lab):
+    """What comes next is what was worked on last, or if that is passed, the next one that is not."""
+    numbers = [exercise.number for exercise in exercises.find()]
+    assert grade.current(lab).number == numbers[0] == "00"
+    progress.write(lab, "06", Record(since=5))
+    assert grade.current(lab).number == "06"
+    progress.write(lab, "06", Record(since=5, passed=6))
+    assert grade.current(lab).number == "07"
+    record = Record()
+    record.answer("why", "a", right=False)
+    progress.write(lab, "02", record)
+    assert grade.current(lab).number == "02"
+    progress.write(lab, numbers[-1], Record(since=1, passed=time() + 60))
+    assert grade.current(lab).number == "00", "the others come again"
+    for each in numbers:
+        progress.write(lab, each, Record(since=7))  # `reset --all`
+    assert grade.current(lab).number == "00"
+    for each in numbers:
+        progress.write(lab, each, Record(passed=7))
+    assert grade.current(lab) is None
+
+
 # ---- the commands, where no lab runs
 
 
 def test_list_and_next(tmp_path):
     rows = json.loads(workshop(tmp_path, "list", "--json", code=0))
-    assert [row["number"] for row in rows][:2] == ["01", "02"]
+    assert [row["number"] for row in rows][:2] == ["00", "01"]
     assert rows[0]["current"]
     assert rows[0]["state"] == "open"
     printed = workshop(tmp_path, "list", code=0)
@@ -386,7 +461,7 @@ def test_a_lab_that_does_not_run_is_one_line(tmp_path, command):
 @pytest.mark.parametrize("command", ["check 77", "answer 77", "hint 77", "solution 77", "reset 77"])
 def test_an_unknown_lab_names_those_that_there_are(tmp_path, command):
     printed = workshop(tmp_path, *command.split(), code=2)
-    assert printed.startswith("there is no lab '77': 01, 02")
+    assert printed.startswith("there is no lab '77': 00, 01")
     assert printed.count("\n") == 1
 
 

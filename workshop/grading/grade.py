@@ -11,9 +11,15 @@ from workshop.lab import Lab, LabError
 
 
 def current(lab: Lab) -> Exercise | None:
-    """Return the first exercise that is not passed; None if all are."""
-    records = progress.read(lab)
-    return next((each for each in find() if not records.get(each.number, Record()).passed), None)
+    """Return the exercise that was worked on last; if it is passed, the next one that is not.
+
+    So one may join anywhere. Before any work it is the first one, and None when all are passed.
+    """
+    records, exercises = progress.read(lab), find()
+    latest = max(records, key=lambda number: records[number].latest, default="")
+    following = [each for each in exercises if each.number >= latest]
+    before = [each for each in exercises if each.number < latest]
+    return next((each for each in following + before if not records.get(each.number, Record()).passed), None)
 
 
 def look(lab: Lab, exercise: Exercise) -> live.Live:

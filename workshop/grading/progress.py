@@ -39,6 +39,11 @@ class Record:
             return "passed"
         return "begun" if self.hints or self.answers else "open"
 
+    @property
+    def latest(self) -> float:
+        """The Unix time at which it was worked on last: at a reset, an answer, or when it was passed."""
+        return max(self.since, self.passed or 0, *(answer.time for answer in self.answers.values()))
+
     def right_answers(self) -> dict[str, tuple[str, float]]:
         """Return each question that is answered: the right answer, and its time."""
         return {name: (answer.value, answer.time) for name, answer in self.answers.items() if answer.right}
