@@ -3,12 +3,14 @@
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
 from workshop.commands import (
+    classroom,
     console,
     control,
     doctor,
@@ -190,7 +192,7 @@ def show_incident(ctx: click.Context, lab: Any, as_json: bool) -> None:
     type=click.IntRange(min(LEVELS), max(LEVELS)),
     default=1,
     show_default=True,
-    help="1: an alert names it; 2: it has to be looked for; 3: two at once, and one of them hides.",
+    help="1: dashboards or an alert show it; 2: it has to be looked for; 3: two at once, one of them hidden.",
 )
 @click.pass_obj
 def start_incident(lab: Any, seed: int | None, level: int) -> None:
@@ -299,6 +301,25 @@ def show_solution(lab: Any, number: str, spoil: bool) -> None:
 def reset_lab(lab: Any, number: str | None, everything: bool) -> None:
     """Forget the progress in a lab, or in the next one, and bring the system to the lab's start."""
     labs.reset(lab, number, everything=everything)
+
+
+@main.command("hand-in")
+@click.option("--name", help="Who hands it in.  [default: the name of the account]")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@with_lab
+def hand_in(lab: Any, name: str | None, file: Path | None) -> None:
+    """Write what is passed into a file for the teacher, signed with CLASS_KEY of .env."""
+    classroom.hand_in(lab, name, file)
+
+
+@main.command("class")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page as well.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@with_lab
+def show_class(lab: Any, folder: Path, html: Path | None, as_json: bool) -> None:
+    """Show what all of a class handed in: a folder of files; exit code 1 if one of them is refused."""
+    sys.exit(classroom.show_class(lab, folder, html, as_json=as_json))
 
 
 @main.command("query", cls=Expression)
