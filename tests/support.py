@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -42,6 +43,11 @@ def taken_from(work: deque[T]) -> Iterator[T]:
         except IndexError:
             return
         yield piece
+
+
+def addresses(text: str) -> set[str]:
+    """Return the IPv4 addresses in a text, also those within a URL."""
+    return set(re.findall(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", text))
 
 
 _given: set[int] = set()

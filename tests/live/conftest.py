@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -21,23 +22,34 @@ from workshop.native import backends
 
 WORKSHOP = str(Path(sys.executable).with_name("workshop"))
 
+# Seconds, of all tests of faults and incidents in CI.
+TIME_FOR_FAULTS = 600
+
+measured: list[str] = []
+faults_took: list[float] = []
+
 
 @dataclass
 class Lab:
-    """A lab under test; `settings` are its environment variables."""
+    """A lab under test; `settings` are its environment variables.
+
+    So many `spare_ports` after its own are free too, for a lab with a port offset beside it.
+    """
 
     folder: Path
     project: str = "test"
     settings: dict[str, str] = field(default_factory=dict)
+    spare_ports: int = 0
 
     def __post_init__(self) -> None:
         """Give the lab ports that nobody else uses."""
-        numbers = free_ports(len(PORTS) + 10)  # the ten last for workers 2 to 11
+        numbers = free_ports(len(PORTS) + 10 + self.spare_ports)  # ten for workers 2 to 11
         names = [name for name in PORTS if name != "WORKER_METRICS_PORT"] + ["WORKER_METRICS_PORT"]
         self.ports = dict(zip(names, numbers, strict=False))
         self.settings = {
             "WORKSHOP_STATE": str(self.folder),
             "COMPOSE_PROJECT_NAME": self.project,
+            "WORKBENCH": str(self.folder / f"{self.project}-workbench"),
             "TRACE_BACKEND": "embedded",
             "PORT_OFFSET": "0",
             **{name: str(port) for name, port in self.ports.items()},
@@ -118,6 +130,24 @@ def real_trace_backend() -> None:
     if not (backends.find("jaeger") and backends.find("collector")):
         assert not IN_CI, "CI runs `make tools` first"
         pytest.skip("no Jaeger and Collector here: `make tools` builds them")
+
+
+@pytest.fixture(scope="module")
+def in_the_time_for_faults() -> Iterator[None]:
+    """Take the time of a module about faults; in CI all of them together have their limit."""
+    started = monotonic()
+    yield
+    faults_took.append(monotonic() - started)
+    measured.append(f"tests of faults and incidents until now: {sum(faults_took):.0f} s")
+    assert sum(faults_took) < TIME_FOR_FAULTS or not IN_CI
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured."""
+    if measured:
+        terminalreporter.section("measured on running labs")
+        for line in measured:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="module")
