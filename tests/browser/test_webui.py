@@ -11,6 +11,8 @@ from time import monotonic
 import pytest
 import redis
 from playwright.sync_api import expect
+from webui import latency as latency_query
+from webui import sampler
 
 from tests.support import (
     IN_CI,
@@ -250,6 +252,16 @@ def test_every_width_shows_both_charts_with_their_times_below_each_other(page, w
         return speed[0] and speed == latencies
 
     page.goto(webui)
+    poll_until(
+        "a time axis", lambda: page.evaluate("document.getElementById('speed-chart').layout?.xaxis.range")
+    )
+    assert page.evaluate(
+        """["speed-chart", "latency-chart"].map(id => {
+            const [start, end] = document.getElementById(id).layout.xaxis.range;
+            return (new Date(end) - new Date(start)) / 1000;
+        })"""
+    ) == [250, 250]
+    assert sampler.HISTORY == latency_query.HISTORY == 250
     for width in (320, 390, 768, 1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         poll_until(f"charts in a page of {width} pixels", aligned)

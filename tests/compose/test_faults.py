@@ -28,9 +28,14 @@ WINDOW = 6
 def fresh(make_stack):
     """A project whose worker is known from its first loop on, and its usual speed."""
     with running(make_stack("dockercoins-test-faults")) as stack:
-        speed = poll_until("the usual speed", lambda: stack.speed(10))
-        assert 3.0 <= speed <= 3.4
-        yield stack, speed
+        speeds: list[float] = []
+
+        def usual():
+            speeds.append(stack.speed(10))
+            return 3.0 <= speeds[-1] <= 3.4
+
+        poll_until("the usual speed of one worker", usual, 60)
+        yield stack, speeds[-1]
 
 
 # The worker first: its first process must hand in its loops undisturbed, for its log to be its account.

@@ -12,7 +12,7 @@ from tests.live.conftest import Lab, running
 from tests.support import poll_until, taken_from
 
 # Each lab takes the next exercise when it is done with one. A lab mostly waits, so more labs than cores.
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 4
 FOLDERS = {folder.name[:2]: folder for folder in LABS}
 
 Story = dict[str, object]

@@ -15,7 +15,7 @@ from workshop.lab import PORTS, ROOT
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LABS = sorted(folder for folder in (ROOT / "labs").glob("[0-9][0-9]-*"))
 BIN = Path(sys.executable).parent
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 400
 # Where a service in a container has its metrics, for commands that run in there.
 CONTAINER_METRICS_PORT = 9100
 

@@ -6,7 +6,7 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from telemetry.http_server import KNOWN_METHODS
 
-from tests.live.conftest import Lab, running
+from tests.live.conftest import Lab, parents, running
 from tests.support import poll_until
 from workshop.lab import ROOT
 
@@ -122,6 +122,24 @@ def test_spans(provoked_lab):
 def test_every_optional_attribute_is_sent_by_somebody(provoked_lab):
     seen = frozenset().union(*(a for sets in spans_of(provoked_lab).values() for a in sets))
     assert {name for span in CONTRACT["spans"] for name in span["optional_attributes"]} <= seen
+
+
+def test_the_address_of_a_server_is_without_its_port(provoked_lab):
+    found = {
+        (tags["server.address"], tags["server.port"])
+        for service in ("rng", "hasher", "webui")
+        for trace in provoked_lab.jaeger.traces(service, limit=200)
+        for tags in ({tag["key"]: tag["value"] for tag in span["tags"]} for span in trace["spans"])
+        if tags.get("span.kind") == "server"
+    }
+    ports = {provoked_lab.ports[f"{service}_PORT"] for service in ("RNG", "HASHER", "WEBUI")}
+    assert found == {("127.0.0.1", port) for port in ports}
+
+
+@pytest.mark.parametrize("operation", ["GET", "HLEN"])
+def test_redis_is_asked_in_the_trace_of_the_request(provoked_lab, operation):
+    trace = provoked_lab.jaeger.traces("webui", operation=operation, limit=1)[0]
+    assert parents(trace)["webui", operation] == [("webui", "GET /json")]
 
 
 @pytest.mark.parametrize("service", SERVICES)

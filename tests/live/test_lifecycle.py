@@ -6,12 +6,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from time import monotonic
 
 import pytest
 
 from tests.live.conftest import WORKSHOP, running
-from tests.support import poll_until
+from tests.support import free_ports, poll_until
+from workshop.clients import services_of
 
 
 def test_up_tells_each_start_time_and_ends_with_the_urls(make_lab):
@@ -24,11 +26,30 @@ def test_up_tells_each_start_time_and_ends_with_the_urls(make_lab):
         assert lab.url("WEBUI_PORT") in printed.partition("data ready")[2]
         assert lab.prometheus.scalar("sum(rate(dockercoins_hashes_total[10s]))") > 0
         assert {target["health"] for target in lab.prometheus.targets()} == {"up"}
+        assert has_a_complete_trace(lab)
         assert "already up" in lab.run("up")
     finally:
         assert "is stopped" in lab.run("down")
     assert lab.processes() == []
     assert "was not running" in lab.run("down")
+
+
+def has_a_complete_trace(lab):
+    return any(
+        {"worker", "rng", "hasher"} <= services_of(trace) for trace in lab.jaeger.traces("worker", limit=5)
+    )
+
+
+def test_up_waits_for_a_complete_trace(make_lab):
+    """All else is there; the spans go where nobody listens."""
+    nowhere = f"http://127.0.0.1:{free_ports(1)[0]}/v1/traces"
+    lab = make_lab(settings={"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": nowhere})
+    impatient = "from workshop.native import runner; runner.DATA_TIMEOUT_SECONDS = 15"
+    command = [sys.executable, "-c", f"{impatient}; from workshop.cli import main; main()", "up"]
+    done = subprocess.run(command, env={**os.environ, **lab.settings}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no data after 15 s: a complete trace worker → rng → hasher is missing" in done.stderr
+    assert lab.processes() == []
 
 
 def test_the_second_start_takes_ten_seconds_at_most(make_lab):
@@ -172,7 +193,10 @@ def test_a_lab_without_traces(make_lab):
 
 def test_with_the_real_collector_and_jaeger(make_lab, real_trace_backend):
     lab = make_lab(settings={"TRACE_BACKEND": "jaeger"})
+    started = monotonic()
     with running(lab):
+        assert monotonic() - started <= 10
+        assert has_a_complete_trace(lab)
         assert lab.pid("otel-collector")
         jobs = {target["labels"]["job"] for target in lab.prometheus.targets()}
         assert {"otel-collector", "span-metrics", "jaeger"} <= jobs
@@ -194,6 +218,14 @@ def test_with_the_real_collector_and_jaeger(make_lab, real_trace_backend):
 )
 def test_wrong_use(make_lab, arguments, message):
     assert message in make_lab().run(*arguments, code=2)
+
+
+def test_too_few_ports_for_so_many_workers(make_lab):
+    lab = make_lab(settings={"WORKER_METRICS_PORT": "65530"})
+    printed = lab.run("up", "--workers", "10", code=2)
+    assert printed.count("\n") == 1
+    assert "WORKER_METRICS_PORT is 65530: that leaves ports up to 65535 for 6 workers" in printed
+    assert lab.processes() == []
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("scale", "worker=2"), ("stop", "rng")])

@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 
-from tests.live.conftest import Lab, running
+from tests.live.conftest import Lab, parents, running
 from tests.support import poll_until
 from workshop.clients import services_of
 
@@ -104,19 +104,12 @@ def complete_traces(lab):
 def test_a_trace_has_all_three_services_with_the_right_parents(busy_lab):
     lab, _ = busy_lab
     trace = poll_until("complete traces", lambda: complete_traces(lab))[-1]
-    services = {
-        span["spanID"]: trace["processes"][span["processID"]]["serviceName"] for span in trace["spans"]
-    }
-    names = {span["spanID"]: (services[span["spanID"]], span["operationName"]) for span in trace["spans"]}
-    parents = {
-        names[span["spanID"]]: [names[reference["spanID"]] for reference in span["references"]]
-        for span in trace["spans"]
-    }
-    assert parents[("worker", "loop")] == []
-    assert parents[("worker", "GET")] == [("worker", "loop")]
-    assert parents[("rng", "GET /<int:size>")] == [("worker", "GET")]
-    assert parents[("worker", "POST")] == [("worker", "loop")]
-    assert parents[("hasher", "POST /")] == [("worker", "POST")]
+    callers = parents(trace)
+    assert callers[("worker", "loop")] == []
+    assert callers[("worker", "GET")] == [("worker", "loop")]
+    assert callers[("rng", "GET /<int:size>")] == [("worker", "GET")]
+    assert callers[("worker", "POST")] == [("worker", "loop")]
+    assert callers[("hasher", "POST /")] == [("worker", "POST")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +143,13 @@ def test_a_coin_is_written_in_the_trace_of_its_loop(busy_lab):
         lambda: lab.jaeger.traces("worker", operation="loop", tags='{"dockercoins.coin":"true"}', limit=1),
         timeout=60,
     )[0]
-    assert "HSET" in {span["operationName"] for span in trace["spans"]}
+    assert parents(trace)["worker", "HSET"] == [("worker", "loop")]
+
+
+def test_loops_are_counted_in_the_trace_of_the_last_of_them(busy_lab):
+    lab, _ = busy_lab
+    trace = lab.jaeger.traces("worker", operation="EVALSHA", limit=1)[0]
+    assert parents(trace)["worker", "EVALSHA"] == [("worker", "loop")]
 
 
 def test_memory_of_all_processes_together(labs):

@@ -9,8 +9,24 @@ import pytest
 import requests
 from common.server import Listen
 from rng.rng import MAX_BYTES, Settings, create_app
+from telemetry.http_server import address_and_port
 
 from tests.support import samples, web_service
+
+
+@pytest.mark.parametrize(
+    ("host", "parts"),
+    [
+        ("rng", ("rng", 80)),
+        ("rng:8001", ("rng", 8001)),
+        ("127.0.0.1:8001", ("127.0.0.1", 8001)),
+        ("[::1]", ("::1", 80)),
+        ("[::1]:8001", ("::1", 8001)),
+        ("", ("", 80)),  # what is left of a header that is not usable
+    ],
+)
+def test_the_address_and_the_port_of_a_host_header(host, parts):
+    assert address_and_port(host) == parts
 
 
 @pytest.fixture

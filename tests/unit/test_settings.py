@@ -1,5 +1,6 @@
 """An unusable setting is one clear line and exit code 2."""
 
+import socket
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from common.settings import SettingError, read_choice, read_count, read_number, 
 
 from tests.support import service_environment
 from workshop import lab
+from workshop.native import ports
 
 
 @pytest.mark.parametrize("text", ["abc", "-1", "61", "nan", "inf", "1s"])
@@ -57,6 +59,7 @@ def test_services_find_each_other_by_name_unless_told_otherwise(monkeypatch):
         ("rng.rng", "RNG_THREADS", "0"),
         ("hasher.hasher", "PORT", "http"),
         ("worker.worker", "REDIS_URL", "http://redis"),
+        ("worker.worker", "RNG_URL", "https://rng"),
         ("worker.worker", "TELEMETRY", "yes"),
         ("webui.webui", "PROMETHEUS_URL", "prometheus"),
     ],
@@ -92,6 +95,27 @@ def test_a_setting_of_the_lab_that_is_not_usable(monkeypatch, name, value, messa
     monkeypatch.setenv(name, value)
     with pytest.raises(lab.SettingError, match=message):
         lab.load()
+
+
+def test_each_worker_needs_a_port_for_its_metrics(monkeypatch):
+    monkeypatch.setenv("WORKER_METRICS_PORT", "65530")
+    monkeypatch.setenv("PORT_OFFSET", "0")
+    chosen = lab.load()
+    assert chosen.worker_metrics_port(6) == 65535
+    with pytest.raises(
+        lab.SettingError, match=r"WORKER_METRICS_PORT is 65530: that leaves ports .* 6 workers"
+    ):
+        chosen.worker_metrics_port(7)
+
+
+def test_a_port_that_wants_root(monkeypatch):
+    """Root, and who is in a container, may have every port: so the system's refusal is made here."""
+
+    def refuse(self, address):
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    assert ports.problem(80) == "needs root, as ports below 1024 do"
 
 
 def test_an_option_wins_over_the_environment(monkeypatch):

@@ -425,13 +425,6 @@ def test_a_worker_is_as_fast_without_a_collector_as_with_one(tmp_path, upstream,
             (tmp_path / name).mkdir()
             settings = upstream | {"REDIS_URL": redis_url, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
             _, metrics[name], _ = stack.enter_context(worker(tmp_path / name, **settings))
-        dropped = 'otel_sdk_processor_span_processed_total{error_type="queue_full"}'
-        for name in ("refuses", "hangs"):
-            poll_until(
-                f"a full queue where the collector {name}",
-                lambda url=metrics[name]: samples(url)[dropped] > 0,
-                timeout=60,
-            )
 
         def loops():
             return {n: samples(url)["dockercoins_worker_loops_total"] for n, url in metrics.items()}
