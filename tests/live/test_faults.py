@@ -60,9 +60,8 @@ PLANS = {
     "gone": [
         ["hasher-cpu", "redis-slow-writes"],
         ["hasher-killed"],  # not first: of the few requests of a new lab, too many would fail
-        ["worker-ignores-errors"],
-        ["hasher-stopped", "rng-paused"],
     ],
+    "silent": [["worker-ignores-errors"], ["hasher-stopped", "rng-paused"]],
 }
 # Whom the alert names, where that is not the service at fault: who answers, who shows, who loses spans.
 NAMED = {

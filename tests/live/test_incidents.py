@@ -24,7 +24,7 @@ from workshop.native.ports import listens
 pytestmark = pytest.mark.usefixtures("in_the_time_for_faults")
 
 # Side by side: a lab of two workers mostly waits.
-LABS = 5
+LABS = 6
 WRONG_AT_MOST = 2
 # All that a sign looks back at must be of the time with the fault: its window, two seconds until the next
 # scrape, and one until a span arrives.

@@ -3,12 +3,14 @@
 import re
 import shlex
 from contextlib import suppress
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import click
 import pytest
 import yaml
 from dotenv import dotenv_values
+from telemetry.metrics import DURATION_BUCKETS
 
 from docs import generate
 from workshop.cli import main
@@ -164,6 +166,19 @@ def test_the_table_of_ports():
             == {(1, 1): "both", (1, 0): "Docker", (0, 1): "without Docker"}[with_docker, without]
         )
     assert published <= table.keys()
+
+
+# ---- numbers
+
+
+def test_the_limits_of_an_estimate_are_those_of_a_bucket():
+    text = (ROOT / "README.md").read_text()
+    estimate, low, high = map(
+        float, re.search(r"The ([\d.]+) s is an estimate: .* between ([\d.]+) and ([\d.]+) s", text).groups()
+    )
+    assert (low, high) in pairwise(DURATION_BUCKETS)
+    assert low <= estimate <= high
+    assert f"|  {estimate:.3f} s |" in text
 
 
 # ---- what `make docs` makes
