@@ -23,11 +23,13 @@ def instrument(app: Flask) -> None:
 
 def begin() -> None:
     """Start a span as a child of the caller's, and make it the current one."""
+    address, _, port = request.host.partition(":")
     attributes = {
         "http.request.method": request.method,
         "url.path": request.path,
         "url.scheme": request.scheme,
-        "server.address": request.host,
+        "server.address": address,
+        "server.port": int(port or 80),
     }
     name = request.method
     if request.url_rule:
