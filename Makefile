@@ -7,7 +7,7 @@ SERVICES := $(foreach s,rng hasher worker webui,--requirement services/$(s)/requ
 .DEFAULT_GOAL := help
 # A half-made file must not pass for a whole one.
 .DELETE_ON_ERROR:
-.PHONY: help install up down test test-compose tools stand-ins docs dashboards lock clean
+.PHONY: help install up down test test-compose tools stand-ins bench docs dashboards lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ test-compose: .venv/installed-dev  ## of these, the tests of compose.yaml on a r
 
 stand-ins: .venv/installed  ## make stand-ins for the images that the Docker engine lacks, without a registry
 	@.venv/bin/python -m tests.compose.images
+
+bench: .venv/installed-dev  ## measure what telemetry costs, into bench/results
+	@.venv/bin/python -m bench
 
 docs: .venv/installed  ## make docs/telemetry.md and docs/architecture.svg anew, after a change of their sources
 	@.venv/bin/python docs/generate.py

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 from time import sleep
 from typing import Any
 
-from bench.report import Report, at_least, at_most, median
-from bench.running import NO_DELAY, Running, lab, plain, wait_for
+from bench.report import Report, at_least, at_most
+from bench.running import NO_DELAY, Running, lab, plain
+from tests.support import poll_until
 
 WARM_UP_LOOPS = 500
 SERVICES = ("rng", "hasher", "worker-1")
@@ -41,7 +43,7 @@ class Result:
 
 def measure(running: Running, seconds: float) -> Result:
     """Let a variant warm up, then measure it from one change of its count to another, for so many seconds."""
-    wait_for("warm-up", lambda: running.hashes() > WARM_UP_LOOPS)
+    poll_until("warm-up", lambda: running.hashes() > WARM_UP_LOOPS, 60)
     started, first = running.next_count()
     before = running.cpu()
     sleep(seconds)

@@ -3,8 +3,7 @@
 import json
 import os
 import platform
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,8 +122,3 @@ def picture(report: Report, file: Path, draw: Callable[[Report, Any], None]) -> 
     draw(report, axes)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median: of several rounds, that of a quiet moment and not of a lucky one."""
-    return statistics.median(values)

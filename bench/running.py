@@ -1,32 +1,28 @@
 """What benchmarks run: the lab, natively, and a plain DockerCoins; each has free ports and its own data."""
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import psutil
 from redis import Redis, RedisError
 
-from tests.support import free_ports, poll_until
-from workshop.clients import Jaeger, Prometheus
-from workshop.lab import MAX_WORKERS, PORTS, ROOT
+from tests.live.conftest import Lab
+from tests.live.conftest import running as running_lab
+from tests.support import free_ports, poll_until, process
+from workshop.lab import ROOT
 from workshop.native import backends
+from workshop.native.ports import listens
 
 PLAIN = ROOT / "bench" / "plain"
-WORKSHOP = str(Path(sys.executable).with_name("workshop"))
-START_SECONDS = 60
 NO_DELAY = {"WORKER_DELAY": "0", "RNG_DELAY": "0", "HASHER_DELAY": "0", "LOG_LEVEL": "WARNING"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Running:
     """An application that runs: the port of its Redis, and its processes by name."""
 
@@ -54,77 +50,16 @@ class Running:
         return {name: each.user + each.system for name, each in times.items()}
 
 
-@dataclass
-class RunningLab(Running):
-    """A native lab that runs; `settings` are its environment variables."""
-
-    settings: Mapping[str, str] = field(default_factory=dict)
-    ports: Mapping[str, int] = field(default_factory=dict)
-    started: str = ""
-
-    @property
-    def prometheus(self) -> Prometheus:
-        """Its Prometheus."""
-        return Prometheus(f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}")
-
-    @property
-    def jaeger(self) -> Jaeger:
-        """Its trace backend."""
-        return Jaeger(f"http://127.0.0.1:{self.ports['JAEGER_PORT']}")
-
-    def workshop(self, *arguments: str, check: bool = True) -> str:
-        """Run a `workshop` command; return what it prints."""
-        return workshop(self.settings, *arguments, check=check)
-
-    def status(self) -> dict[str, Any]:
-        """Return what `workshop status` tells."""
-        found: dict[str, Any] = json.loads(self.workshop("status", "--json", check=False))
-        return found
-
-    def look(self) -> None:
-        """Find its processes anew: after some were started again, or scaled."""
-        programs = self.status()["programs"]
-        self.processes = {each["program"]: psutil.Process(each["pid"]) for each in programs if each["pid"]}
-
-
-def workshop(settings: Mapping[str, str], *arguments: str, check: bool = True) -> str:
-    """Run a `workshop` command with these settings; return what it prints."""
-    done = subprocess.run(
-        [WORKSHOP, *arguments],
-        env={**os.environ, **settings},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if check and done.returncode:
-        raise RuntimeError(f"workshop {' '.join(arguments)} ended with {done.returncode}: {done.stdout}")
-    return done.stdout
-
-
 @contextmanager
-def lab(workers: int = 1, **settings: str) -> Iterator[RunningLab]:
-    """Run the lab with these settings, and with its embedded trace store unless they say otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        names = [name for name in PORTS if name != "WORKER_METRICS_PORT"] + ["WORKER_METRICS_PORT"]
-        # As many for workers as there can be; theirs come last.
-        ports = dict(zip(names, free_ports(len(names) + MAX_WORKERS), strict=False))
-        environment = {
-            "TRACE_BACKEND": "embedded",
-            "PORT_OFFSET": "0",
-            "WORKSHOP_STATE": folder,
-            "COMPOSE_PROJECT_NAME": "bench",
-            **{name: str(port) for name, port in ports.items()},
-            **settings,
-        }
-        started = workshop(environment, "up", "--workers", str(workers))
-        running = RunningLab(ports["REDIS_PORT"], {}, environment, ports, started)
-        try:
-            running.look()
-            yield running
-        finally:
-            running.workshop("down")
+def lab(**settings: str) -> Iterator[Running]:
+    """Run the lab with these settings, and with its embedded trace store."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_lab(Lab(Path(folder), "bench", settings)) as found,
+    ):
+        programs = found.status()["programs"]
+        processes = {program["program"]: psutil.Process(program["pid"]) for program in programs}
+        yield Running(found.ports["REDIS_PORT"], processes)
 
 
 @contextmanager
@@ -141,29 +76,11 @@ def plain() -> Iterator[Running]:
     }
     worker = (sys.executable, str(PLAIN / "worker.py"), str(rng), str(hasher), str(redis_port))
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
-        def start(command: tuple[str, ...]) -> psutil.Process:
-            process = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
-            return psutil.Process(process.pid)
+        def start(name: str, command: tuple[str, ...]) -> psutil.Process:
+            return psutil.Process(stack.enter_context(process(*command, log=folder / name)).pid)
 
-        processes = {name: start(command) for name, command in commands.items()}
-        wait_for("the plain services", lambda: all(map(listens, (redis_port, rng, hasher))))
-        yield Running(redis_port, processes | {"worker-1": start(worker)})
-
-
-def listens(port: int) -> bool:
-    """Return whether something listens on a port of 127.0.0.1."""
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for connection in psutil.net_connections("tcp")
-    )
-
-
-def wait_for(what: str, holds: Callable[[], object], seconds: float = START_SECONDS) -> None:
-    """Wait until something holds; raises `AssertionError` that names it."""
-    poll_until(what, holds, seconds, 0.1)
+        processes = {name: start(name, command) for name, command in commands.items()}
+        poll_until("the plain services", lambda: all(map(listens, (redis_port, rng, hasher))))
+        yield Running(redis_port, processes | {"worker-1": start("worker-1", worker)})
