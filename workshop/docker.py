@@ -65,9 +65,14 @@ def unhealthy(project: str) -> list[str]:
         {
             _label(container, "service")
             for container in running(project)
-            if container["State"].get("Health", {}).get("Status", "healthy") != "healthy"
+            if _health(container) != "healthy"
         }
     )
+
+
+def starting(project: str) -> bool:
+    """Return whether the health of a container that runs is still to be seen, which ends by itself."""
+    return any(_health(container) == "starting" for container in running(project))
 
 
 def states(project: str) -> list[State]:
@@ -157,9 +162,13 @@ def _label(container: Container, name: str) -> str:
     return str(container["Config"]["Labels"][f"com.docker.compose.{name}"])
 
 
+def _health(container: Container) -> str:
+    return str(container["State"].get("Health", {}).get("Status", "healthy"))
+
+
 def _state(container: Container, memory: dict[str, int]) -> State:
     state, service = container["State"], _label(container, "service")
-    name, health = state["Status"], state.get("Health", {}).get("Status", "healthy")
+    name, health = state["Status"], _health(container)
     running = state["Running"]
     started = datetime.fromisoformat(state["StartedAt"])
     return State(

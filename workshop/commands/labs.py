@@ -11,19 +11,22 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from workshop import docker
 from workshop.grading import exercises, grade, progress, restore
 from workshop.grading.answers import Question
 from workshop.grading.checks import Result
 from workshop.grading.exercises import Exercise
 from workshop.grading.progress import Record
 from workshop.lab import Lab, LabError, SettingError
+from workshop.native import supervision
 
 console = Console()
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "waiting": ("…", "yellow")}
 POLL_SECONDS = 0.5
-# Prometheus scrapes each 2 s.
+# Prometheus scrapes each 2 s. With Docker it also looks for workers, each 5 s.
 SCRAPED_SECONDS = 3
+DISCOVERED_SECONDS = 5 + SCRAPED_SECONDS
 
 
 def choose(lab: Lab, number: str | None) -> Exercise:
@@ -102,10 +105,16 @@ def check(lab: Lab, number: str | None, *, as_json: bool, wait: bool) -> int:
 
 
 def wait_for_results(lab: Lab, exercise: Exercise) -> list[Result]:
-    """Check an exercise until nothing waits, at least until Prometheus has seen what was done just now."""
-    seen = monotonic() + SCRAPED_SECONDS
+    """Check an exercise until nothing waits, at least until Prometheus has seen what was done just now.
+
+    Without Docker, `workshop scale` returns when the workers run. Compose may not have waited for them.
+    """
+    in_docker = supervision.connect(lab) is None
+    seen = monotonic() + (DISCOVERED_SECONDS if in_docker else SCRAPED_SECONDS)
     with console.status("waiting for Prometheus") as status:
         while True:
+            if in_docker and docker.starting(lab.project):
+                seen = monotonic() + DISCOVERED_SECONDS
             results = grade.grade(lab, exercise)
             waiting = [each.seen for each in results if each.state == "waiting"]
             if not waiting and monotonic() > seen:
