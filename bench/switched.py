@@ -30,17 +30,15 @@ def on_signals(without: Switch, with_flags: Switch) -> None:
 
 
 def make_web_service_switchable(name: str) -> None:
-    """Let the signals change what Flask calls before and after each request, and the clock of the spans."""
+    """Let the signals change what Flask calls for each request, and the clock of the spans."""
     faults = importlib.import_module(f"{name}.faults")
     install = faults.install
 
     def hooks(app: Flask) -> Switch:
-        before, after, clock = app.before_request_funcs[None], app.after_request_funcs[None], trace.time_ns
-        calls = list(before), list(after)
+        found = app.dispatch_request, app.full_dispatch_request, trace.time_ns
 
         def switch() -> None:
-            before[:], after[:] = calls
-            trace.time_ns = clock
+            app.dispatch_request, app.full_dispatch_request, trace.time_ns = found  # type: ignore[method-assign]
 
         return switch
 

@@ -56,6 +56,7 @@ class InstrumentedAdapter(HTTPAdapter):
             record_exception=False,  # error.type and the status say it; who catches the exception may log it
             set_status_on_exception=False,
         ) as span:
+            request.headers.pop("traceparent", None)  # of the last time, if it is sent again
             propagate.inject(request.headers)
             status_code, error_type = "", ""
             started = perf_counter()

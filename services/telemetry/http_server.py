@@ -7,7 +7,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#http-server
 from importlib import import_module
 from time import perf_counter
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Gauge, Histogram
@@ -40,49 +40,49 @@ def address_and_port(host: str) -> tuple[str, int]:
 
 def instrument(app: Flask) -> None:
     """Measure and trace every request to `app`, the refused ones included."""
+    dispatch = app.full_dispatch_request
 
-    @app.before_request
-    def start() -> None:
+    def measured_dispatch() -> Response:
         # Anything but the route and the known methods is the client's choice: as a label or
         # a span name, it would make as many time series as there are ways to be wrong.
-        g.method = request.method if request.method in KNOWN_METHODS else "_OTHER"
-        g.route = request.url_rule.rule if request.url_rule else ""
+        method = request.method if request.method in KNOWN_METHODS else "_OTHER"
+        route = request.url_rule.rule if request.url_rule else ""
         address, port = address_and_port(request.host)
         attributes: dict[str, str | int] = {
-            "http.request.method": g.method,
+            "http.request.method": method,
             "url.path": request.path,
             "url.scheme": request.scheme,
             "server.address": address,
             "server.port": port,
         }
-        if g.route:
-            attributes["http.route"] = g.route
-        g.span = tracer.start_span(
-            f"{g.method} {g.route}".rstrip().replace("_OTHER", "HTTP"),
+        if route:
+            attributes["http.route"] = route
+        span = tracer.start_span(
+            f"{method} {route}".rstrip().replace("_OTHER", "HTTP"),
             context=propagate.extract(request.headers),
             kind=SpanKind.SERVER,
             attributes=attributes,
         )
-        g.token = context.attach(trace.set_span_in_context(g.span))
+        token = context.attach(trace.set_span_in_context(span))
         ACTIVE.inc()
-        g.started = perf_counter()
-
-    @app.after_request
-    def finish(response: Response) -> Response:
-        duration = perf_counter() - g.started
-        DURATION.labels(g.method, g.route, response.status_code).observe(duration, exemplar(g.span))
-        g.span.set_attribute("http.response.status_code", response.status_code)
-        if response.status_code >= 500:  # a 4xx is the client's error, not the server's
-            g.span.set_attribute("error.type", str(response.status_code))
-            g.span.set_status(StatusCode.ERROR)
-        return response
-
-    @app.teardown_request
-    def end(_: BaseException | None) -> None:
-        if "token" in g:
+        status_code = 500  # what Flask answers when an exception passes through here
+        started = perf_counter()
+        try:
+            response = dispatch()
+            status_code = response.status_code
+            return response
+        finally:
+            duration = perf_counter() - started
+            DURATION.labels(method, route, status_code).observe(duration, exemplar(span))
+            span.set_attribute("http.response.status_code", status_code)
+            if status_code >= 500:  # a 4xx is the client's error, not the server's
+                span.set_attribute("error.type", str(status_code))
+                span.set_status(StatusCode.ERROR)
             ACTIVE.dec()
-            context.detach(g.token)
-            g.span.end()
+            context.detach(token)
+            span.end()
+
+    app.full_dispatch_request = measured_dispatch  # type: ignore[method-assign]
 
     if flags := faults.flags():
         import_module(f"{app.name}.faults").install(app, flags)

@@ -10,6 +10,18 @@ from common import VERSION
 from opentelemetry.sdk.resources import Resource
 
 
+class HashedResource(Resource):
+    """A resource that computes its hash once. The exporter asks for it with each span."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        """Return the hash of the attributes, which do not change."""
+        return self._hash
+
+
 def describe(service: str) -> Resource:
     """Return the resource of this process.
 
@@ -25,4 +37,4 @@ def describe(service: str) -> Resource:
             "host.name": socket.gethostname(),
         }
     )
-    return defaults.merge(Resource.create({"service.name": service}))
+    return HashedResource(defaults.merge(Resource.create({"service.name": service})))

@@ -19,6 +19,7 @@ import requests
 from common.redis_client import connect
 from common.settings import read_number, read_url, run_service, telemetry_wanted
 from redis import RedisError
+from requests import Request
 
 from worker.ledger import Ledger
 
@@ -85,6 +86,11 @@ class Worker:
         self.hasher = requests.Session()
         for session in (self.rng, self.hasher):
             session.trust_env = False  # looking for proxies in the environment costs more than the request
+        # To prepare a request takes longer than to send it, so the same ones are sent again and again.
+        self.rng_request = self.rng.prepare_request(Request("GET", f"{settings.rng_url}/32"))
+        self.hasher_request = self.hasher.prepare_request(
+            Request("POST", f"{settings.hasher_url}/", {"Content-Type": "application/octet-stream"})
+        )
         self.ledger = Ledger(connect(settings.redis_url))
         self.stopping = threading.Event()
         self.next_flush = monotonic() + FLUSH_INTERVAL
@@ -149,15 +155,14 @@ class Worker:
 
     def random_bytes(self) -> bytes:
         """Return 32 random bytes from rng."""
-        url = f"{self.settings.rng_url}/32"
-        return checked(self.rng.get(url, timeout=HTTP_TIMEOUT, allow_redirects=False)).content
+        return checked(self.rng.send(self.rng_request, timeout=HTTP_TIMEOUT, allow_redirects=False)).content
 
     def hash(self, data: bytes) -> str:
         """Return the SHA-256 of `data` in hex, from hasher."""
-        url = f"{self.settings.hasher_url}/"
-        headers = {"Content-Type": "application/octet-stream"}
-        response = self.hasher.post(url, data, headers=headers, timeout=HTTP_TIMEOUT, allow_redirects=False)
-        return checked(response).text
+        self.hasher_request.prepare_body(data, files=None)
+        return checked(
+            self.hasher.send(self.hasher_request, timeout=HTTP_TIMEOUT, allow_redirects=False)
+        ).text
 
     def count(self, digest: str, data: bytes) -> None:
         """Count a finished loop; if its hash is a coin, put that into the wallet."""
