@@ -24,9 +24,8 @@ SERVER = "http_server_request_duration_seconds"
 OF_SERVERS = 'service_name=~"$service", span_kind="SPAN_KIND_SERVER"'
 OF_LOOPS = 'service_name="worker", span_name="loop"'
 COLLECTOR = 'job="otel-collector"'
-BY_COLLECTOR = "The Collector gives out its counts every 5 s, so such a rate jumps by a fifth."
 # Beside lines that every lab has.
-LINES_BY_COLLECTOR = f"{BY_COLLECTOR} Without it there are no lines from spans."
+LINES_BY_COLLECTOR = "The lines from spans are made by the Collector: without it there are none."
 
 
 def build() -> Dashboard:
@@ -90,7 +89,7 @@ def _sampling() -> Panel:
     return graph(
         "Sampling: loops with a trace",
         "Share of the loops whose trace is recorded. Healthy: 100 %; with OTEL_TRACES_SAMPLER_ARG=0.1, and "
-        f"the sampler that reads it, 10 %. {BY_COLLECTOR}",
+        "the sampler that reads it, 10 %.",
         FRACTION,
         Query(
             f"{sum_rate(CALLS, OF_LOOPS)} / {sum_rate('dockercoins_worker_loops_total')}",
@@ -131,7 +130,7 @@ def _edges() -> Panel:
     return graph(
         "Who calls whom",
         "Calls a second from service to service, from pairs of client and server spans. Healthy: worker to "
-        f"rng and worker to hasher are the same. {BY_COLLECTOR}",
+        "rng and worker to hasher are the same.",
         REQUESTS_PER_SECOND,
         Query(
             sum_rate("traces_service_graph_request_total", by="client, server"),
@@ -150,8 +149,7 @@ def _edge_durations() -> Panel:
     return graph(
         "Duration of calls, both sides",
         "95 % of the calls stay below, at the client and at the server. Healthy: the same, but for rng "
-        "with ten workers: 0.8 s at the client, 0.1 s at the server. Redis sends no spans. "
-        f"{BY_COLLECTOR}",
+        "with ten workers: 0.8 s at the client, 0.1 s at the server. Redis sends no spans.",
         SECONDS,
         Query(p95("client"), "{{client}} to {{server}}, client"),
         Query(p95("server"), "{{client}} to {{server}}, server"),
@@ -165,8 +163,7 @@ def _failed_edges() -> Panel:
     calls = sum_rate("traces_service_graph_request_total", by="client, server")
     return graph(
         "Calls that fail",
-        "Calls a second from service to service with an error in one of their spans. Healthy: 0. "
-        f"{BY_COLLECTOR}",
+        "Calls a second from service to service with an error in one of their spans. Healthy: 0.",
         REQUESTS_PER_SECOND,
         # The Collector has no series of failed calls before the first one.
         Query(f"{failed} or 0 * {calls}", "{{client}} to {{server}}"),
