@@ -61,6 +61,15 @@ def test_the_second_start_takes_ten_seconds_at_most(make_lab):
         assert monotonic() - started <= 10
 
 
+def test_what_ran_before_a_restart_does_not_pass_for_present(make_lab):
+    lab = make_lab()
+    with running(lab, "--workers", "3"):
+        poll_until("three workers", lambda: lab.prometheus.scalar('count(up{job="worker"})') == 3)
+    with running(lab):
+        # Ten seconds are what Prometheus may look back.
+        poll_until("one worker", lambda: lab.prometheus.scalar('count(up{job="worker"})') == 1, 10)
+
+
 def test_redis_keeps_its_data_until_the_volumes_go(make_lab):
     lab = make_lab()
     with running(lab):
