@@ -74,11 +74,17 @@ class Lab:
         return self.environment.get("TELEMETRY") != "off"
 
     @property
+    def tail_sampling(self) -> bool:
+        """Whether the Collector passes on only some of the traces."""
+        return self.environment.get("TAIL_SAMPLING") == "on"
+
+    @property
     def every_loop_traced(self) -> bool:
-        """Whether each loop leaves a trace, by the settings of the OpenTelemetry SDK."""
+        """Whether each loop leaves a trace, by the settings of the OpenTelemetry SDK and of the Collector."""
         disabled = self.environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
         sampler = self.environment.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
-        return self.telemetry and not disabled and sampler in ("always_on", "parentbased_always_on")
+        recorded = self.telemetry and not disabled and sampler in ("always_on", "parentbased_always_on")
+        return recorded and not self.tail_sampling
 
     @property
     def for_teacher(self) -> bool:
@@ -130,8 +136,9 @@ def load(project: str | None = None, port_offset: int | None = None) -> Lab:
         )
     if port_offset is None:
         port_offset = _whole_number("PORT_OFFSET", settings.get("PORT_OFFSET") or "0", 0, 50_000)
-    if settings.get("TELEMETRY") not in (None, "", "on", "off"):
-        raise SettingError(f"TELEMETRY={settings['TELEMETRY']!r} is not usable: on or off is accepted")
+    for switch in ("TELEMETRY", "TAIL_SAMPLING"):
+        if settings.get(switch) not in (None, "", "on", "off"):
+            raise SettingError(f"{switch}={settings[switch]!r} is not usable: on or off is accepted")
     ports = {
         variable: _whole_number(variable, settings.get(variable) or str(default), 1, MAX_PORT) + port_offset
         for variable, default in PORTS.items()

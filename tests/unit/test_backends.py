@@ -11,8 +11,8 @@ import yaml
 
 from tests.support import IN_CI, poll_until
 from workshop.commands.tools import tools
-from workshop.lab import ROOT, SettingError
-from workshop.native import backends, debian, external, gobuild, toolcache
+from workshop.lab import ROOT, LabError, SettingError, load
+from workshop.native import backends, debian, external, gobuild, runner, toolcache
 from workshop.native.external import BackendError
 
 
@@ -165,7 +165,7 @@ def test_an_interruption_ends_a_program_with_all_that_it_has_started(tmp_path):
 # Finding
 
 PROMETHEUS = "echo 'prometheus, version 3.5.1 (branch: HEAD, revision: 1a2b)'; echo '  go version: go1.26.8'"
-COMPONENTS = "resource otlp_grpc span_metrics service_graph"
+COMPONENTS = "resource otlp_grpc span_metrics service_graph tail_sampling"
 
 
 def collector(components):
@@ -207,7 +207,12 @@ def test_a_backend_on_path_comes_first(cache, path, said, name, command, line, v
         ("jaeger", "jaeger", 'echo \'{"gitVersion":"v2.0.0"}\'', "is version 2.0.0: the lab needs 2.13"),
         ("jaeger", "jaeger", 'echo \'{"gitVersion":""}\'', "does not tell its version"),
         ("jaeger", "jaeger", "exit 64", "does not run: `version` ends with 64"),
-        ("collector", "otelcol", collector("resource spanmetrics otlp_grpc"), "service_graph, span_metrics"),
+        (
+            "collector",
+            "otelcol",
+            collector("resource spanmetrics otlp_grpc tail_sampling"),
+            "lacks the components service_graph, span_metrics",
+        ),
         ("compose", "docker-compose", "echo 1.29.2", "is version 1.29.2: the lab needs 2 or newer"),
     ],
 )
@@ -219,6 +224,16 @@ def test_a_backend_that_will_not_do_is_passed_over_with_a_reason(
     assert len(said) == 1
     assert said[0].startswith(str(program))
     assert reason in said[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("TRACE_BACKEND", "jaeger"), ("TAIL_SAMPLING", "on")], ids=["jaeger", "sampling"]
+)
+def test_a_setting_that_needs_the_collector_says_so(cache, path, said, monkeypatch, setting, value):
+    script(path / "redis-server", "echo 'Redis server v=7.0.15 sha=00000000:0 bits=64'")
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(LabError, match=rf"^{setting}={value}, but Jaeger or the Collector is missing: `make"):
+        runner.find_backends(load(), said.append)
 
 
 def test_nothing_is_found_where_nothing_is(cache, path, said):
@@ -450,9 +465,10 @@ def test_the_collector_is_what_its_manifest_and_its_go_mod_both_say():
 
 def test_the_collector_has_every_component_that_its_configuration_names():
     manifest = (ROOT / "tools" / "collector" / "manifest.yaml").read_text()
-    configuration = yaml.safe_load((ROOT / "otel-collector" / "config.yaml").read_text())
+    files = [yaml.safe_load(file.read_text()) for file in (ROOT / "otel-collector").glob("*.yaml")]
+    assert len(files) == 3
     for section in ("receivers", "processors", "exporters", "connectors", "extensions"):
-        for component in configuration[section]:
+        for component in {name for file in files for name in file.get(section, ())}:
             package = component.partition("/")[0].replace("_", "").removesuffix(
                 "grpc"
             ) + section.removesuffix("s")
@@ -460,6 +476,6 @@ def test_the_collector_has_every_component_that_its_configuration_names():
 
 
 def test_images_and_native_backends_are_the_same_collector():
-    """The one configuration file is valid for both only as long as both are one version."""
+    """The configuration is valid for both only as long as both are one version."""
     compose = ROOT / "compose.yaml"
     assert f"otel/opentelemetry-collector-contrib:{gobuild.version('collector')}" in compose.read_text()

@@ -9,7 +9,7 @@ from common.settings import SettingError, read_choice, read_count, read_number, 
 
 from tests.support import service_environment
 from workshop import lab
-from workshop.native import ports
+from workshop.native import ports, runner
 
 
 @pytest.mark.parametrize("text", ["abc", "-1", "61", "nan", "inf", "1s"])
@@ -87,6 +87,7 @@ def test_a_service_ends_with_one_line(module, name, value):
         ),
         ("PORT_OFFSET", "-5", "PORT_OFFSET='-5' is not usable"),
         ("PORT_OFFSET", "50000", "JAEGER_PORT with PORT_OFFSET=50000 is 66686: at most 65535 is accepted"),
+        ("TAIL_SAMPLING", "yes", "TAIL_SAMPLING='yes' is not usable: on or off is accepted"),
         ("WORKSHOP_STATE", __file__, r"test_settings\.py is not a folder"),
         ("COMPOSE_PROJECT_NAME", "Green Lab", "the project name 'Green Lab' is not usable"),
     ],
@@ -95,6 +96,13 @@ def test_a_setting_of_the_lab_that_is_not_usable(monkeypatch, name, value, messa
     monkeypatch.setenv(name, value)
     with pytest.raises(lab.SettingError, match=message):
         lab.load()
+
+
+def test_the_embedded_trace_store_samples_nothing(monkeypatch):
+    monkeypatch.setenv("TAIL_SAMPLING", "on")
+    monkeypatch.setenv("TRACE_BACKEND", "embedded")
+    with pytest.raises(lab.SettingError, match=r"^TAIL_SAMPLING=on needs the Collector: "):
+        runner.find_backends(lab.load(), print)
 
 
 def test_each_worker_needs_a_port_for_its_metrics(monkeypatch):

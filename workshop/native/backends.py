@@ -57,7 +57,7 @@ _KINDS = {
     "promtool": _Kind(("promtool",), oldest=(2, 42), tool="prometheus"),
     "collector": _Kind(
         ("otelcol-contrib", "otelcol"),
-        components=("otlp_grpc", "resource", "service_graph", "span_metrics"),
+        components=("otlp_grpc", "resource", "service_graph", "span_metrics", "tail_sampling"),
         tool="collector",
     ),
     "jaeger": _Kind(("jaeger",), version=("version",), oldest=(2, 13), tool="jaeger"),

@@ -208,9 +208,14 @@ def _jaeger(lab: Lab, backend: Backend) -> Program:
 
 
 def _collector(lab: Lab, backend: Backend) -> Program:
+    folder, tail_sampling = ROOT / "otel-collector", "on" if lab.tail_sampling else "off"
     return Program(
         name="otel-collector",
-        command=(str(backend.path), "--config", str(ROOT / "otel-collector" / "config.yaml")),
+        command=(
+            str(backend.path),
+            *("--config", str(folder / "config.yaml")),
+            *("--config", str(folder / f"tail-sampling-{tail_sampling}.yaml")),
+        ),
         ready=_answers(lab.url("COLLECTOR_HEALTH_PORT")),
         ports=_ports(
             lab,
@@ -240,6 +245,8 @@ def _prometheus(lab: Lab, backend: Backend) -> Program:
             "--storage.tsdb.retention.time=1d",
             f"--web.listen-address=127.0.0.1:{lab.ports['PROMETHEUS_PORT']}",
             "--enable-feature=exemplar-storage",
+            # Five scrapes. By default, what it saw before a restart would pass for present for five minutes.
+            "--query.lookback-delta=10s",
             # Its default of 5 s keeps a new worker, and at the start everything, unseen for that long.
             "--scrape.discovery-reload-interval=100ms",
         ),

@@ -91,16 +91,17 @@ def find_backends(lab: Lab, say: Say) -> Backends:
     choice = lab.environment.get("TRACE_BACKEND") or "auto"
     if choice not in ("auto", "embedded", "jaeger"):
         raise SettingError(f"TRACE_BACKEND={choice!r} is not usable: auto, embedded or jaeger is accepted")
+    if choice == "embedded" and lab.tail_sampling:
+        raise SettingError("TAIL_SAMPLING=on needs the Collector: TRACE_BACKEND=auto or jaeger is accepted")
     redis = backends.find("redis", say)
     if redis is None:
         raise LabError("no Redis: install valkey or redis with the system's packages")
     collector = jaeger = None
     if choice != "embedded":
         collector, jaeger = backends.find("collector", say), backends.find("jaeger", say)
-        if choice == "jaeger" and not (collector and jaeger):
-            raise LabError(
-                "TRACE_BACKEND=jaeger, but Jaeger or the Collector is missing: `make tools` builds them"
-            )
+        if (choice == "jaeger" or lab.tail_sampling) and not (collector and jaeger):
+            setting = "TRACE_BACKEND=jaeger" if choice == "jaeger" else "TAIL_SAMPLING=on"
+            raise LabError(f"{setting}, but Jaeger or the Collector is missing: `make tools` builds them")
     return Backends(redis, backends.obtain_prometheus(say), collector, jaeger)
 
 
