@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import requests
 
@@ -33,8 +32,8 @@ def _get(url: str, parameters: Mapping[str, str | int] | None = None) -> Any:
         raise BackendAwayError(f"{url} {_problem(error)}") from None
     if response.status_code == 404:
         raise NotThereError(f"{response.url}: {body}")
-    if response.status_code in (400, 422) and isinstance(body, dict) and "error" in body:
-        raise RefusedError(str(body["error"]))
+    if response.status_code in (400, 422) and isinstance(body, dict):
+        raise RefusedError(str(body.get("error") or body["errors"][0]["msg"]))  # Prometheus; Jaeger
     if not response.ok:
         raise BackendAwayError(f"{response.url} answered {response.status_code}: {body}")
     return body
@@ -131,7 +130,9 @@ class Jaeger:
 
     def operations(self, service: str) -> list[str]:
         """Return the names of the operations of a service."""
-        return list(_get(f"{self.url}/api/services/{quote(service, safe='')}/operations")["data"] or [])
+        # Not by /api/services/NAME/operations: a client takes `..` in the place of a name for one step back.
+        found = _get(f"{self.url}/api/operations", {"service": service})["data"] or []
+        return sorted({operation["name"] for operation in found})
 
     def traces(self, service: str, **parameters: str | int) -> list[dict[str, Any]]:
         """Return traces with a span of `service`; `parameters` as in Jaeger's `/api/traces`."""

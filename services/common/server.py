@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from granian.constants import HTTPModes, Interfaces
@@ -72,7 +73,8 @@ def answer_errors_in_one_line(app: Flask) -> None:
     def one_line(error: HTTPException) -> Response:
         text = error.description
         if error.code in (404, 405):
-            text = f"{request.method} {request.path} is not served here: {accepted} is accepted"
+            path = quote(request.path, safe="/:@!$&'()*+,;=")  # a line break in it would begin a second line
+            text = f"{request.method} {path} is not served here: {accepted} is accepted"
         log.warning("%s %s", error.code, text)
         response = Response(f"{text}\n", status=error.code, content_type="text/plain; charset=utf-8")
         for name, value in error.get_headers():  # such as Allow, with a 405

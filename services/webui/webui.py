@@ -53,7 +53,8 @@ class Settings:
             redis_url=read_url("REDIS_URL", "redis://redis:6379", schemes=("redis",)),
             prometheus_url=read_url("PROMETHEUS_URL", "http://prometheus:9090"),
             listen=read_listen(
-                threads=read_count("WEBUI_THREADS", 8, minimum=1, maximum=1000, unit="threads")
+                # A reader on a slow line holds one while the chart library goes out.
+                threads=read_count("WEBUI_THREADS", 64, minimum=1, maximum=1000, unit="threads")
             ),
         )
 

@@ -422,6 +422,22 @@ def test_pages_are_for_this_machine_only_and_hold_no_code_or_style(client, path)
     assert client.post(path).status_code in (404, 405)
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "code"),
+    [
+        ("cross-site", "no-cors", 403),
+        ("cross-site", "cors", 403),
+        ("cross-site", "navigate", 200),
+        ("same-site", "cors", 200),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ],
+)
+def test_another_site_may_link_here_and_no_more(client, site, mode, code):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert client.get("/dashboards/", headers=headers).status_code == code
+
+
 @pytest.mark.parametrize("teacher", ["", "1"])
 def test_every_page_can_only_be_read(monkeypatch, teacher):
     monkeypatch.setenv("WORKSHOP_TEACHER", teacher)

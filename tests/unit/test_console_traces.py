@@ -428,7 +428,7 @@ def test_durations(text, microseconds):
     assert search.parse_duration(text) == microseconds
 
 
-@pytest.mark.parametrize("text", ["5", "ms", "-1s", "1e3s", "1h", "1.s", "9" * 100 + "s", "<b>"])
+@pytest.mark.parametrize("text", ["\u0665ms", "5", "ms", "-1s", "1e3s", "1h", "1.s", "9" * 100 + "s", "<b>"])
 def test_durations_refused(text):
     with pytest.raises(search.FieldError, match="is no duration; accepted: 100ms"):
         search.parse_duration(text)
@@ -629,6 +629,25 @@ def test_a_field_that_is_not_usable(console, field, value, text):
     assert problem.startswith(text)
 
 
+def test_what_the_backend_refuses_is_the_mistake_of_who_asks(console):
+    """More nanoseconds than 64 bits can count."""
+    assert "59999999940000000us" in console.get("/", 400, service="worker", min="999999999m")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b"])
+def test_names_that_look_like_a_path(console, name):
+    export_call(console, name)
+    assert f"<option selected>{name}</option>" in console.get("/", service=name)
+    assert "<option>loop</option>" in console.get("/", service=name)
+
+
+def test_the_page_links_to_itself_with_its_own_fields_only(console, service):
+    export_call(console, service)
+    others = {"endpoint": "x", "_scheme": "javascript", "_external": "1", "more": "x"}
+    page = console.get("/", service=service, **others)
+    assert f'href="/traces/?lookback=1h&amp;limit=100&amp;sort=longest&amp;service={service}"' in page
+
+
 def test_the_longest_below_the_shortest(console):
     assert "the longest duration is below the shortest" in console.get("/", 400, min="2s", max="1s")
 
@@ -725,6 +744,14 @@ def test_the_json_of_a_trace(console, service):
     assert answer.content_type == "application/json"
     assert answer.headers["Content-Disposition"] == f"attachment; filename=trace-{trace_id}.json"
     assert len(json.loads(answer.text)["data"][0]["spans"]) == 3
+
+
+@pytest.mark.parametrize("id_in_path", ["%20{}", "%0A{}%0D", "%E2%80%83{}", "{}%1C"])
+def test_white_space_around_a_trace_id(console, service, id_in_path):
+    trace_id = export_call(console, service)
+    answer = console.client.get(f"/traces/{id_in_path.format(trace_id)}.json")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"] == f"attachment; filename=trace-{trace_id}.json"
 
 
 @pytest.mark.parametrize("path", ["/{}", "/{}.json", "/compare?a={0}&b={0}"])

@@ -328,6 +328,7 @@ def test_wrong_use_of_the_query_api(query, method, path, code, text):
         ({"tags": '{"a":1}'}, 'such as {"http.response.status_code":"500"}'),
         ({"tags": "[" * 100_000}, "maximum recursion depth"),
         ({"tag": "x" * 1000}, "expecting key:value, received: " + "x" * 80),
+        ({"tag": [f"a{n}:" for n in range(101)]}, "101 tags are too many to search for: up to 100 are"),
     ],
 )
 def test_what_is_said_of_wrong_parameters(query, parameters, text):
@@ -344,8 +345,9 @@ def test_times_beyond_all_bounds(receiver, query):
     for parameters in ({"start": -largest, "end": largest}, {"start": -largest}, {"end": largest}):
         answer = query.get("/api/traces", query_string={"service": "s", **parameters})
         assert len(answer.json["data"]) == 1
-    answer = query.get("/api/dependencies", query_string={"endTs": largest, "lookback": largest})
-    assert answer.status_code == 200
+    for end in (-largest, -1, largest):
+        answer = query.get("/api/dependencies", query_string={"endTs": end, "lookback": largest})
+        assert answer.status_code == 200
 
 
 def test_no_services(query):
@@ -379,6 +381,26 @@ def test_metrics(receiver, query):
     types = dict(re.findall(r"^# TYPE (dockercoins\S+) (\S+)$", answer.text, re.MULTILINE))
     assert set(types) == set(samples)
     assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items())
+
+
+@pytest.mark.parametrize("version", ["abc", "1.x", "9" * 5000, "\xff"])
+@pytest.mark.parametrize("media_type", ["text/plain", "application/openmetrics-text"])
+def test_metrics_in_a_version_that_is_none(query, media_type, version):
+    answer = query.get("/metrics", headers={"Accept": f"{media_type};version={version}"})
+    assert answer.status_code == 200
+    assert "dockercoins_tracestore_spans_stored 0.0" in answer.text
+
+
+def test_rejected_spans_are_counted_and_not_kept(receiver):
+    body = otlp.decode(json.dumps(request(resource_spans("s"))).encode(), otlp.JSON)
+    for _ in range(50_000):
+        body.resource_spans[0].scope_spans[0].spans.add()
+    tracemalloc.start()
+    batch = otlp.check(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (batch.rejected, batch.groups) == (50_000, [])
+    assert peak < 50_000 * 20  # a text for each takes some 200 bytes
 
 
 def test_strange_texts_survive(receiver, query):

@@ -48,6 +48,26 @@ def test_the_oldest_trace_goes_as_a_whole():
     assert store.counts() == (11, 0, 3, 8, 3)
 
 
+def test_the_oldest_trace_goes_when_there_are_too_many_bytes():
+    store = TraceStore(max_spans=100, max_bytes=2**20)
+    for number in range(10):
+        add(store, span(str(number), tags={"text": "x" * 200_000}))
+    kept = names(find(store))
+    assert kept == [str(number) for number in range(9, 9 - len(kept), -1)]
+    assert 4 <= len(kept) <= 5
+    assert store.counts() == (10, 0, 10 - len(kept), len(kept), len(kept))
+
+
+def test_what_is_larger_than_the_store_is_not_kept():
+    store = TraceStore(max_spans=100, max_bytes=2**20)
+    add(store, span(tags={"text": "x" * 2**21}))
+    store.add(batch(resource_spans("s", span(), resource={"text": "x" * 2**21})))
+    assert find(store) == []
+    add(store, span("small"))
+    assert names(find(store)) == ["small"]
+    assert store.counts() == (3, 0, 2, 1, 1)
+
+
 def test_age_is_that_of_the_first_span_to_come():
     store = TraceStore(max_spans=6)
     old, young = a_trace(2, "old"), a_trace(2, "young")

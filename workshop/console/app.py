@@ -4,11 +4,22 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, redirect, render_template, request, send_file, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    url_for,
+)
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from workshop.clients import BackendAwayError
+from workshop.clients import BackendAwayError, RefusedError
 from workshop.console import alerts, dashboards, labs, traces
 from workshop.console.backends import Backends, links_to
 from workshop.lab import ROOT, Lab
@@ -62,6 +73,14 @@ def create_app(backends: Backends, lab: Lab) -> Flask:
     def frame() -> dict[str, Any]:
         return {"links": links(), "sections": sections, "plotly_version": PLOTLY.version}
 
+    @app.before_request
+    def refuse_other_sites() -> None:
+        # What a page of another site loads, such as an image. It could not read the answer, but the request
+        # alone makes work. A link may lead here. https://web.dev/articles/fetch-metadata
+        told = request.headers.get
+        if told("Sec-Fetch-Site") == "cross-site" and told("Sec-Fetch-Mode") != "navigate":
+            abort(403, "another site asks for this: the console answers its own pages, and links")
+
     @app.after_request
     def secure(response: Response) -> Response:
         response.headers.update(SECURITY_HEADERS)
@@ -70,6 +89,10 @@ def create_app(backends: Backends, lab: Lab) -> Flask:
     @app.errorhandler(BackendAwayError)
     def away(error: BackendAwayError) -> tuple[AnyResponse | str, int]:
         return _error_page(str(error)), 503
+
+    @app.errorhandler(RefusedError)
+    def refused(error: RefusedError) -> tuple[AnyResponse | str, int]:
+        return _error_page(str(error)), 400
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[AnyResponse | str, int]:

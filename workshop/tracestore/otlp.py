@@ -116,13 +116,15 @@ def encode(message: Message, media_type: str) -> bytes:
 
 
 def check(request: ExportTraceServiceRequest) -> Batch:
-    """Return the valid spans of a request, made ready to store, and why each of the others is rejected.
+    """Return the valid spans of a request, made ready to store, and how many others are rejected.
 
     What Jaeger mends when spans come in is mended here: a service name that is missing or not usable, and
     an end that is not after the start.
     """
     batch = Batch()
     for resource_spans in request.resource_spans:
+        if not any(scope_spans.spans for scope_spans in resource_spans.scope_spans):
+            continue
         resource = resource_spans.resource
         service = _mended_service_name(resource)
         for scope_spans in resource_spans.scope_spans:
@@ -136,7 +138,10 @@ def check(request: ExportTraceServiceRequest) -> Batch:
             spans = []
             for span in scope_spans.spans:
                 if fault := _fault(span):
-                    batch.rejected.append(f"span {span.name[:80]!r} of {service!r} {fault}")
+                    batch.rejected += 1
+                    batch.first_rejection = (
+                        batch.first_rejection or f"span {span.name[:80]!r} of {service[:80]!r} {fault}"
+                    )
                 else:
                     _mend_duration(span)
                     spans.append(_row(span))

@@ -9,6 +9,8 @@ from werkzeug.datastructures import MultiDict
 from workshop.tracestore.store import Search
 
 _DEFAULT_LIMIT = 100
+# Each is a condition in the store's SQL, of which SQLite takes no more than a thousand.
+_MAX_TAGS = 100
 _TWO_DAYS = 48 * 3600 * 10**9
 _INT64 = range(-(2**63), 2**63)
 _UNITS = {
@@ -61,7 +63,11 @@ def parse_time(parameters: Parameters, name: str, unit: int, default: int) -> in
     """
     if not parameters.get(name):
         return default
-    nanoseconds = _parse_integer(parameters, name, 64, default=0) * unit
+    return clamped(_parse_integer(parameters, name, 64, default=0) * unit)
+
+
+def clamped(nanoseconds: int) -> int:
+    """Return a time brought back to the edge of the 64 bits that the store has for it, if it lies beyond."""
     return max(_INT64.start, min(nanoseconds, _INT64.stop - 1))
 
 
@@ -118,4 +124,6 @@ def _parse_tags(parameters: Parameters) -> dict[str, str]:
                 ' accepted, such as {"http.response.status_code":"500"}'
             )
         tags |= content
+    if len(tags) > _MAX_TAGS:
+        raise ParameterError(f"{len(tags)} tags are too many to search for: up to {_MAX_TAGS} are accepted")
     return tags

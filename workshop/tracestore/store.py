@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+# The lab's own spans have some 600 bytes, so 100,000 of them take half of this.
+MAX_BYTES = 128 * 2**20
+
 # The spans of a trace lie side by side (WITHOUT ROWID), so a trace is read and evicted as one range.
 # The digest of the payload is in the key, which makes an exact copy of a span the same row.
 # The triggers count the spans of each operation and origin, and drop those that have none left.
@@ -96,10 +99,11 @@ class Origin(NamedTuple):
 
 @dataclass
 class Batch:
-    """What one export request brought: spans by origin, and why each rejected span was rejected."""
+    """What one export request brought: spans by origin, how many were rejected, why the first of them was."""
 
     groups: list[tuple[Origin, list[SpanRow]]] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
+    rejected: int = 0
+    first_rejection: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,10 +160,10 @@ def fingerprint(tags: Iterable[tuple[str, str]]) -> bytes:
 
 
 class TraceStore:
-    """At most `max_spans` spans, safe to use from many threads.
+    """At most `max_spans` spans in at most `max_bytes` bytes, safe to use from many threads.
 
-    When a span too many comes, the trace whose first span came first goes as a whole. Its later spans,
-    if there are any, begin a new trace. A trace of more than `max_spans` spans cannot be kept.
+    When a span or a byte too many comes, the trace whose first span came first goes as a whole. Its later
+    spans, if there are any, begin a new trace. A trace that is more than either cannot be kept.
 
     Usage::
 
@@ -168,8 +172,9 @@ class TraceStore:
         spans = store.trace(trace_id)
     """
 
-    def __init__(self, max_spans: int) -> None:
+    def __init__(self, max_spans: int, max_bytes: int = MAX_BYTES) -> None:
         self.max_spans = max_spans
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()  # one connection, one user at a time: searches are short
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.executescript(_SCHEMA)
@@ -183,9 +188,9 @@ class TraceStore:
         with self._lock:
             with self._database:
                 added = sum(self._insert(origin, spans) for origin, spans in batch.groups)
-                evicted = self._evict(self._spans + added - self.max_spans)
-            self._received += sum(len(spans) for _, spans in batch.groups) + len(batch.rejected)
-            self._rejected += len(batch.rejected)
+                evicted = self._evict(self._spans + added)
+            self._received += sum(len(spans) for _, spans in batch.groups) + batch.rejected
+            self._rejected += batch.rejected
             self._evicted += evicted
             self._spans += added - evicted
 
@@ -212,13 +217,22 @@ class TraceStore:
         )
         return database.executemany(_INSERT_SPAN, rows).rowcount
 
-    def _evict(self, excess: int) -> int:
+    def _evict(self, spans: int) -> int:
+        """Remove the oldest of so many spans until they keep to both limits; return how many that were."""
         evicted = 0
-        while evicted < excess:
+        while spans - evicted > self.max_spans or (evicted < spans and self._size() > self.max_bytes):
             (oldest,) = self._database.execute("SELECT min(id) FROM trace").fetchone()
             evicted += self._database.execute("DELETE FROM span WHERE trace = ?", (oldest,)).rowcount
             self._database.execute("DELETE FROM trace WHERE id = ?", (oldest,))
         return evicted
+
+    def _size(self) -> int:
+        """Return the bytes in use; pages that are free are used again before new ones are taken."""
+        (pages,), (free,), (size,) = (
+            self._database.execute(f"PRAGMA {name}").fetchone()
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int(pages - free) * int(size)
 
     def counts(self) -> Counts:
         """Return what came, what went and what is stored now."""

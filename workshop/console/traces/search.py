@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 LOOKBACKS = {"5m": 300, "15m": 900, "1h": 3_600, "3h": 10_800}  # seconds
 LIMITS = ("20", "50", "100", "200", "500", "1000")
+FIELDS = ("service", "operation", "tags", "min", "max", "lookback", "limit", "errors", "sort")
 DEFAULTS = {"lookback": "1h", "limit": "100", "sort": "newest"}
 # Among how many of the newest traces those with an error are looked for.
 ERRORS_AMONG = 1_000
@@ -23,7 +24,7 @@ SORT_KEYS: Mapping[str, Callable[[Trace], int]] = {
 }
 SORTS = tuple(SORT_KEYS)
 
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(us|µs|ms|s|m)")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(us|µs|ms|s|m)")
 _MICROSECONDS = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000}
 _LOGFMT = re.compile(r'\s*([^\s="{}]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))(?=\s|$)')
 # What Jaeger shows as tags, but computes from other parts of a span. It cannot search for these, or (for

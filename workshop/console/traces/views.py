@@ -52,7 +52,9 @@ def create_blueprint(backends: Backends) -> Blueprint:
     @pages.get("/")
     def index() -> tuple[str, int]:
         services = jaeger.services()
-        fields = search.DEFAULTS | {name: value for name, value in request.args.items() if value}
+        # No others: the page's links to itself carry the fields, and Flask takes some names as its own.
+        given = {name: request.args.get(name, "") for name in search.FIELDS}
+        fields = search.DEFAULTS | {name: value for name, value in given.items() if value}
         fields.setdefault("service", FIRST_SERVICE if FIRST_SERVICE in services else "".join(services[:1]))
         service = fields["service"]
         query, errors = search.parse(fields)
@@ -91,8 +93,9 @@ def create_blueprint(backends: Backends) -> Blueprint:
 
     @pages.get("/<trace_id>.json")
     def document(trace_id: str) -> Response:
-        text = json.dumps({"data": [find(trace_id)]}, indent=1)
-        headers = {"Content-Disposition": f"attachment; filename=trace-{trace_id}.json"}
+        found = find(trace_id)
+        text = json.dumps({"data": [found]}, indent=1)
+        headers = {"Content-Disposition": f"attachment; filename=trace-{found['traceID']}.json"}
         return Response(text, content_type="application/json", headers=headers)
 
     @pages.get("/compare")
