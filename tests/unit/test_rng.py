@@ -65,6 +65,7 @@ def test_sizes_at_the_limits(client, size):
         ("GET", "/9" * 40, 404, "is not served here: "),
         ("GET", "/-1", 404, "GET /-1 is not served here: "),
         ("GET", "/many", 404, "GET /<int:size> is accepted"),
+        ("GET", "/one%0Atwo", 404, "GET /one%0Atwo is not served here: "),
         ("POST", "/32", 405, "POST /32 is not served here: "),
         ("DELETE", "/", 405, "DELETE / is not served here: "),
     ],

@@ -486,7 +486,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     for name in ("REDIS_URL", "PROMETHEUS_URL", "WEBUI_THREADS", "PORT", "LISTEN_HOST"):
         monkeypatch.delenv(name, raising=False)
     assert Settings.from_environment() == Settings(
-        "redis://redis:6379", "http://prometheus:9090", Listen("0.0.0.0", 80, 8)
+        "redis://redis:6379", "http://prometheus:9090", Listen("0.0.0.0", 80, 64)
     )
     monkeypatch.setenv("REDIS_URL", "http://redis")
     with pytest.raises(SettingError, match=r"^REDIS_URL='http://redis' is not usable: a URL like redis://"):
