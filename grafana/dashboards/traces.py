@@ -48,8 +48,8 @@ def _way() -> Panel:
     return graph(
         "Spans from step to step",
         "Spans a second that services make, that arrive, and that go on to Jaeger. Healthy: all lines lie "
-        "on each other, some seconds apart. Where one is lower, spans are lost; but with TAIL_SAMPLING=on only "
-        "some traces go on to Jaeger. Without a Collector that line is missing.",
+        "on each other, some seconds apart. Where one is lower, spans are lost; but with TAIL_SAMPLING=on "
+        "only some traces go on to Jaeger. Without a Collector that line is missing.",
         SPANS_PER_SECOND,
         Query(sum_rate("otel_sdk_processor_span_processed_total"), "finished in services"),
         Query(sum_rate("otel_sdk_exporter_span_exported_total", 'error_type=""'), "exported by services"),
