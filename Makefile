@@ -1,13 +1,14 @@
 # The lab's front door: one line each. `make help` lists the targets.
 SHELL := /bin/sh
 PYTHON ?= python3
-LOCKED := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --constraint requirements.lock
-SERVICES := $(foreach s,rng hasher worker webui,--requirement services/$(s)/requirements.txt)
+PIP := .venv/bin/python -m pip
+LOCKED := --quiet --disable-pip-version-check --require-hashes --constraint requirements.lock
+PACKAGES := --group build --group workshop $(foreach s,rng hasher worker webui,--requirement services/$(s)/requirements.txt)
 
 .DEFAULT_GOAL := help
 # A half-made file must not pass for a whole one.
 .DELETE_ON_ERROR:
-.PHONY: help install up down test test-compose tools stand-ins bench docs dashboards lock clean
+.PHONY: help install up down test fuzz test-compose tools wheels stand-ins bench soak chaos docs dashboards lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -26,16 +27,29 @@ tools: .venv/installed  ## build the real Prometheus, Collector, Jaeger and Comp
 test: .venv/installed-dev  ## run every test that this machine can run
 	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/python -m pytest
 
+FUZZ ?= 20
+fuzz: .venv/installed-dev  ## send bad input, other than that of make test, and 20 times as much (FUZZ=20)
+	FUZZ=$(FUZZ) .venv/bin/python -m pytest tests/fuzz --timeout=3600
+
 test-compose: .venv/installed-dev  ## of these, the tests of compose.yaml on a real Docker engine
 	.venv/bin/python -m pytest tests/compose
+
+wheels: .venv/pip.txt  ## save the Python packages into wheels/, for machines without a network
+	@$(PIP) download $(LOCKED) $(PACKAGES) --dest wheels
 
 stand-ins: .venv/installed  ## make stand-ins for the images that the Docker engine lacks, without a registry
 	@.venv/bin/python -m tests.compose.images
 
-bench: .venv/installed-dev  ## measure what telemetry costs, into bench/results
+bench: .venv/installed-dev  ## measure what telemetry costs, and how the lab scales, into bench/results
 	@.venv/bin/python -m bench
 
-docs: .venv/installed  ## make docs/telemetry.md and docs/architecture.svg anew, after a change of their sources
+soak: .venv/installed-dev  ## ten minutes at full speed: memory, lost spans, failed scrapes
+	@.venv/bin/python -m bench.soak
+
+chaos: .venv/installed-dev  ## forty rounds in which something breaks: does all come back, and is the count exact
+	@.venv/bin/python -m bench.chaos
+
+docs: .venv/installed  ## make what is generated in docs/ anew, after a change of its sources
 	@.venv/bin/python docs/generate.py
 
 dashboards: .venv/installed-dev  ## make grafana/dashboards/*.json anew, after a change of the code beside them
@@ -54,18 +68,18 @@ clean:  ## remove the virtual environment (not the lab's data)
 	@$(PYTHON) -c 'import sys; sys.exit("the lab needs Python 3.11 or later: make up PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv .venv
 	@sed -n '/^pip==/,/[^\\]$$/p' requirements.lock > $@
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $@
+	@$(PIP) install --quiet --disable-pip-version-check --require-hashes --requirement $@
 
 .venv/installed: .venv/pip.txt pyproject.toml services/rng/requirements.txt services/hasher/requirements.txt services/worker/requirements.txt services/webui/requirements.txt
 	@echo "installing the Python packages into .venv: half a minute, once"
-	@$(LOCKED) --group build --group workshop $(SERVICES)
-	@.venv/bin/python -m pip install --quiet --no-deps --no-index --no-build-isolation --editable .
+	@$(PIP) install $(LOCKED) $(PACKAGES)
+	@$(PIP) install --quiet --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
 # Not from the lock file as a whole: that cannot be installed while a dependency is missing from it.
 .venv/bin/uv: | .venv/pip.txt
-	@$(LOCKED) uv
+	@$(PIP) install $(LOCKED) uv
 
 .venv/installed-dev: .venv/installed
-	@$(LOCKED) --group dev
+	@$(PIP) install $(LOCKED) --group dev
 	@touch $@

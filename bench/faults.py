@@ -1,6 +1,4 @@
-"""Benchmark of the fault flags while no fault is on: what they cost a loop without delays.
-
-    python bench/faults.py [--rounds 400] [--seconds 0.25]
+"""What the fault flags cost a loop without delays, while no fault is on.
 
 rng, hasher and worker run with a file of flags. In every other measurement what the flags add to a request or
 a loop is taken out of the running processes (`bench/switched.py`). Two sets of processes, one with flags and
@@ -8,13 +6,9 @@ one without, would differ by some per cent in any case, because of where things 
 
 What stays in is the thread that reads the file twice a second. Its time is measured by itself, and added as
 if each process took it away from the loop. And OpenFeature stays in memory, so a full run of the garbage
-collector has more to look at: that is not measured.
-
-Nothing takes the spans. Prints what the flags cost with its standard error, and what a question for one flag
-takes. Exit code 1 if the flags may cost over 2 % of the speed: if the cost and two standard errors are more.
+collector has more to look at: that is not measured. Nothing takes the spans.
 """
 
-import argparse
 import math
 import os
 import signal
@@ -25,15 +19,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "services")]
-
-from telemetry.flags import POLL_SECONDS, Flags  # noqa: E402
-
-from tests.support import (  # noqa: E402
+from bench.report import Report, at_most
+from tests.support import (
     free_ports,
     listens,
     poll_until,
@@ -42,13 +33,19 @@ from tests.support import (  # noqa: E402
     samples,
     service_environment,
 )
-from workshop.faults import catalogue, flags  # noqa: E402
-from workshop.faults.flags import FOREVER  # noqa: E402
+from workshop.faults import catalogue, flags
+from workshop.faults.flags import FOREVER
+from workshop.lab import ROOT
+
+sys.path.insert(0, str(ROOT / "services"))
+
+from telemetry.flags import POLL_SECONDS, Flags
 
 NO_DELAY = {"RNG_DELAY": 0, "HASHER_DELAY": 0, "WORKER_DELAY": 0, "LOG_LEVEL": "WARNING"}
 LOOPS = "dockercoins_worker_loops_total"
 WITHOUT, WITH = signal.SIGUSR1, signal.SIGUSR2
-MOST = 0.02
+MOST = 2  # per cent
+SECONDS = 0.25
 
 
 @dataclass
@@ -181,34 +178,51 @@ def measure(rounds: int, seconds: float) -> Cost:
         return Cost(speed, cpu, question_on, question_off, reading)
 
 
-def main() -> int:
-    """Run the benchmark, and print what it found; return 1 if the flags may cost too much."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=400, help="of two measurements each (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.25, help="of each measurement (%(default)s)")
-    options = parser.parse_args()
-    cost = measure(options.rounds, options.seconds)
+def run(*, short: bool) -> Report:
+    """Run the benchmark."""
+    rounds = 20 if short else 400
+    cost = measure(rounds, SECONDS)
     questions = len(catalogue.flags())  # in a loop each flag is asked for once, or not at all
-    print(f"a flag that is on   {cost.question_on:8.3f} µs")
-    print(f"a flag that is off  {cost.question_off:8.3f} µs")
-    print(
-        f"{questions} of them         {cost.question_off * questions:8.3f} µs, the most that a loop asks for"
+    rows = [
+        {
+            "what": what,
+            "without": found.without,
+            "with": found.with_flags,
+            "share": 100 * found.share,
+            "error": 100 * found.error,
+        }
+        for what, found in (("loops/s", cost.speed), ("CPU of rng, hasher and worker, ms/loop", cost.cpu))
+    ]
+    return Report(
+        name="faults",
+        title="What the fault flags cost while all are off",
+        how=f"{rounds} rounds of {SECONDS} s without and with the flags, in turn, on the same processes.",
+        columns={
+            "what": ("what", "{}"),
+            "without": ("without flags", "{:.2f}"),
+            "with": ("with flags", "{:.2f}"),
+            "share": ("change, %", "{:+.2f}"),
+            "error": ("standard error, %", "{:.2f}"),
+        },
+        rows=rows,
+        goals=[
+            at_most(
+                "share of the speed that is lost, in %, with two standard errors", 100 * cost.at_most, MOST
+            )
+        ],
+        notes=[
+            f"To ask for a flag takes {cost.question_off:.2f} µs while it is off, {cost.question_on:.0f} µs "
+            f"while it is on. A loop asks for {questions} at most. To read the file again and again takes "
+            f"{100 * cost.reading:.2f} % of a core, which is counted as lost.",
+        ],
     )
-    for what, unit, found in (("loops/s", "", cost.speed), ("CPU per loop", " ms", cost.cpu)):
-        print(
-            f"{what:13} {found.without:7.2f}{unit} without flags, {found.with_flags:7.2f}{unit} with: "
-            f"{found.share:+.2%} ± {found.error:.2%}"
-        )
-    print(f"reading the file takes {cost.reading:.2%} of a core")
-    met = cost.at_most <= MOST
-    print(
-        f"cost {cost.share:.2%} ± {cost.speed.error:.2%} of the speed, reading included: with two standard "
-        f"errors {cost.at_most:.2%}, {'within' if met else 'over'} {MOST:.0%}"
-    )
-    return 0 if met else 1
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def draw(report: Report, axes: Any) -> None:
+    """Draw the changes with two standard errors."""
+    rows = report.rows[::-1]
+    errors = [2 * row["error"] for row in rows]
+    axes.barh(
+        [row["what"] for row in rows], [row["share"] for row in rows], xerr=errors, color="#3b6ea5", capsize=4
+    )
+    axes.set_xlabel("change with the flags, in %, and two standard errors")

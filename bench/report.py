@@ -63,7 +63,7 @@ class Report:
     """The table of one benchmark.
 
     `columns` maps the key of a value to its heading and its format; a row may lack values. `how` says in a
-    sentence what was done.
+    sentence what was done, `notes` what follows from the numbers.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Report:
     columns: dict[str, tuple[str, str]]
     rows: list[Row] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=machine)
     date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
@@ -81,18 +82,24 @@ class Report:
             "" if row.get(key) is None else form.format(row[key]) for key, (_, form) in self.columns.items()
         ]
 
+    def is_text(self, key: str) -> bool:
+        """Return whether a column has texts in it, and not numbers."""
+        return any(isinstance(row.get(key), str) for row in self.rows)
+
     def show(self) -> None:
-        """Print the table and the goals."""
+        """Print the table, the notes and the goals."""
         console = Console()
         table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
-        for index, (heading, _) in enumerate(self.columns.values()):
-            table.add_column(heading, justify="right" if index else "left")
+        for key, (heading, _) in self.columns.items():
+            table.add_column(heading, justify="left" if self.is_text(key) else "right")
         for row in self.rows:
             table.add_row(*self.cells(row))
         console.print(table)
+        for note in self.notes:
+            console.print(note, highlight=False, soft_wrap=True)
         for goal in self.goals:
             word, colour = ("met", "green") if goal.met else ("missed", "red")
-            console.print(f"[{colour}]{word}[/]: {goal_text(goal)}", highlight=False)
+            console.print(f"[{colour}]{word}[/]: {goal_text(goal)}", highlight=False, soft_wrap=True)
 
     def save(self, folder: Path, draw: Callable[["Report", Any], None] | None = None) -> None:
         """Write the JSON, and a picture that `draw` makes on matplotlib's axes."""
@@ -103,10 +110,19 @@ class Report:
             picture(self, folder / f"{self.name}.svg", draw)
 
 
+def load(file: Path) -> Report:
+    """Return the report that was saved as this JSON."""
+    content = json.loads(file.read_text())
+    columns = {key: (heading, form) for key, (heading, form) in content["columns"].items()}
+    goals = [Goal(**goal) for goal in content["goals"]]
+    return Report(**content | {"columns": columns, "goals": goals})
+
+
 def goal_text(goal: Goal) -> str:
     """Return a goal and what came of it, in a line."""
     bound = "at least" if goal.at_least else "at most"
-    return f"{goal.text}: {goal.value:.3g}, wanted {bound} {goal.limit:g}"
+    value = f"{goal.value:.3g}" if abs(goal.value) < 1000 else f"{goal.value:,.0f}"
+    return f"{goal.text}: {value}, wanted {bound} {goal.limit:,g}"
 
 
 def picture(report: Report, file: Path, draw: Callable[[Report, Any], None]) -> None:

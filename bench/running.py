@@ -1,4 +1,7 @@
-"""What benchmarks run: the lab, natively, and a plain DockerCoins; each has free ports and its own data."""
+"""What benchmarks run: the lab, natively, its trace backend alone, and a plain DockerCoins.
+
+Each has free ports and its own data.
+"""
 
 import sys
 import tempfile
@@ -6,19 +9,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import psutil
 from redis import Redis, RedisError
 
+import workshop.lab
 from tests.live.conftest import Lab
 from tests.live.conftest import running as running_lab
-from tests.support import free_ports, poll_until, process
-from workshop.lab import ROOT
-from workshop.native import backends
+from tests.support import free_ports, poll_until, process, samples
+from workshop.lab import MAX_WORKERS, PORTS, ROOT
+from workshop.native import backends, runner
 from workshop.native.ports import listens
+from workshop.native.programs import base_programs
 
 PLAIN = ROOT / "bench" / "plain"
+EMBEDDED, REAL = "embedded", "jaeger"  # the values of TRACE_BACKEND
 NO_DELAY = {"WORKER_DELAY": "0", "RNG_DELAY": "0", "HASHER_DELAY": "0", "LOG_LEVEL": "WARNING"}
 
 
@@ -40,8 +46,12 @@ class Running:
     def next_count(self) -> tuple[float, int]:
         """Wait for the next change of the count; return when it was, monotonic, and the new count."""
         before = self.hashes()
-        while (now := self.hashes()) == before:
-            sleep(0.002)
+
+        def changed() -> int:
+            now = self.hashes()
+            return now if now != before else 0
+
+        now = poll_until("a change of the count", changed, timeout=60, interval=0.002)
         return monotonic(), now
 
     def cpu(self) -> dict[str, float]:
@@ -50,16 +60,69 @@ class Running:
         return {name: each.user + each.system for name, each in times.items()}
 
 
+@dataclass(frozen=True)
+class RunningLab(Running):
+    """The lab that runs; `processes` are those of its start."""
+
+    lab: Lab
+
+
+def new_lab(folder: Path, **settings: str) -> Lab:
+    """Return a lab with these settings, not yet started, with ports for as many workers as it may have."""
+    return Lab(folder, "bench", settings, spare_ports=MAX_WORKERS)
+
+
 @contextmanager
-def lab(**settings: str) -> Iterator[Running]:
-    """Run the lab with these settings, and with its embedded trace store."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_lab(Lab(Path(folder), "bench", settings)) as found,
-    ):
+def lab(**settings: str) -> Iterator[RunningLab]:
+    """Run the lab with these settings, and with its embedded trace store if they do not say otherwise."""
+    with tempfile.TemporaryDirectory() as folder, running_lab(new_lab(Path(folder), **settings)) as found:
         programs = found.status()["programs"]
         processes = {program["program"]: psutil.Process(program["pid"]) for program in programs}
-        yield Running(found.ports["REDIS_PORT"], processes)
+        yield RunningLab(found.ports["REDIS_PORT"], processes, found)
+
+
+def trace_backends() -> list[str]:
+    """Return the values of TRACE_BACKEND that this machine can run."""
+    return [EMBEDDED, REAL] if backends.find("collector") and backends.find("jaeger") else [EMBEDDED]
+
+
+@dataclass(frozen=True)
+class TraceBackend:
+    """What takes the spans of a lab, without the rest of it."""
+
+    ports: dict[str, int]
+    processes: list[psutil.Process]
+
+    def url(self, variable: str) -> str:
+        """Return the base URL of what listens on the port of this variable."""
+        return f"http://127.0.0.1:{self.ports[variable]}"
+
+    def metrics(self, variable: str) -> dict[str, float]:
+        """Return the metrics at the port of this variable, as `samples`."""
+        return samples(f"{self.url(variable)}/metrics")
+
+    def memory(self) -> float:
+        """Return the resident memory of its processes together, in MB."""
+        return sum(process.memory_info().rss for process in self.processes) / 1e6
+
+
+@contextmanager
+def trace_backend(choice: str, *options: str) -> Iterator[TraceBackend]:
+    """Run the programs that a lab with this TRACE_BACKEND has; `options` are added to each one's command."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        description = workshop.lab.Lab("bench", 0, ports, folder, {"TRACE_BACKEND": choice})
+        found = runner.find_backends(description, say=lambda _: None)
+        processes = []
+        for program in base_programs(description, found):
+            if program.name in ("jaeger", "otel-collector"):
+                command = (*program.command, *options)
+                log = folder / f"{program.name}.log"
+                started = stack.enter_context(process(*command, log=log, env=program.environment))
+                processes.append(psutil.Process(started.pid))
+                poll_until(program.name, program.ready)
+        yield TraceBackend(ports, processes)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Makes what is generated in docs/: `make docs`.
 
-telemetry.md comes from services/telemetry/contract.yaml, faults.md from workshop/faults/catalogue.yaml;
-architecture.svg from architecture.dot, by Graphviz.
+telemetry.md comes from services/telemetry/contract.yaml, faults.md from workshop/faults/catalogue.yaml,
+measurements.md from bench/results/*.json; architecture.svg from architecture.dot, by Graphviz.
 """
 
+import ast
 import hashlib
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from bench.__main__ import NAMES
+from bench.report import RESULTS, Report, goal_text, load
 from workshop.faults import catalogue
 from workshop.faults.catalogue import Fault, Sign
 
@@ -21,6 +24,7 @@ DOCS = Path(__file__).resolve().parent
 CONTRACT = DOCS.parent / "services" / "telemetry" / "contract.yaml"
 TELEMETRY = DOCS / "telemetry.md"
 FAULTS = DOCS / "faults.md"
+MEASUREMENTS = DOCS / "measurements.md"
 DIAGRAM = DOCS / "architecture.dot"
 PICTURE = DOCS / "architecture.svg"
 
@@ -98,6 +102,25 @@ scrape. If the file is damaged, its last good state is in force, `workshop statu
 killed.
 """
 
+MEASUREMENTS_INTRODUCTION = """\
+# Measurements
+
+<!-- Made by `make docs` from bench/results/*.json, and from what bench/*.py say of themselves. -->
+
+What the lab costs, how it scales, and what it survives. The programs in [bench/](../bench) measure it on labs
+that they start without Docker, and leave the numbers in `bench/results/`. This page is made of those:
+
+```sh
+make bench    # what it costs, and how it scales
+make soak     # whether something grows or gets lost in the long run
+make chaos    # whether it comes back when something breaks
+make docs     # this page
+```
+
+Nothing else should run on the machine meanwhile. Another machine gives other numbers; the goals should be met
+on each.
+"""
+
 
 def telemetry_page(contract: Mapping[str, Any]) -> str:
     """Return the contract as a page in Markdown."""
@@ -170,6 +193,48 @@ def _range(ends: tuple[float, float]) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
+def measurements(folder: Path) -> list[tuple[Report, str]]:
+    """Return each report in a folder, and what the module that made it says of itself."""
+    files = {file.stem: file for file in sorted(folder.glob("*.json"))}
+    order = [name for name in NAMES if name in files]
+    return [(load(files[name]), _docstring(name)) for name in dict.fromkeys([*order, *files])]
+
+
+def _docstring(benchmark: str) -> str:
+    # Not by an import: what a benchmark needs to run, these documents do without.
+    module = DOCS.parent / "bench" / f"{benchmark}.py"
+    return ast.get_docstring(ast.parse(module.read_text())) or ""
+
+
+def measurements_page(found: Iterable[tuple[Report, str]]) -> str:
+    """Return reports, each with what is to be said about it, as a page in Markdown."""
+    return "\n".join([MEASUREMENTS_INTRODUCTION, *(_report(report, text) for report, text in found)])
+
+
+def _report(report: Report, text: str) -> str:
+    # The last paragraph of a program with a command line is for those who run it.
+    meaning = text.partition("\n\nExit codes:")[0]
+    on = report.machine
+    machine = (
+        f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}, Python {on['python']}"
+    )
+    picture = RESULTS / f"{report.name}.svg"
+    shown = [f"![{report.title}](../bench/results/{picture.name})"] if picture.exists() else []
+    goals = "\n".join(f"- {'met' if goal.met else 'missed'}: {goal_text(goal)}" for goal in report.goals)
+    paragraphs = [
+        *(f"## {report.title}", meaning, f"Measured on {report.date}: {machine}. {report.how}"),
+        *(_table(report), *report.notes, *shown, f"Goals:\n\n{goals}"),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _table(report: Report) -> str:
+    headings = [heading for heading, _ in report.columns.values()]
+    rule = ["---" if report.is_text(key) else "--:" for key in report.columns]
+    lines = [headings, rule, *map(report.cells, report.rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _names(usual: Sequence[str], optional: Sequence[str]) -> str:
     names = [f"`{name}`" for name in usual] + [f"[`{name}`]" for name in optional]
     return ", ".join(names) or "none"
@@ -199,6 +264,7 @@ def main() -> int:
     """Write all of it; return 1 if there is no Graphviz, or if it refuses the diagram."""
     TELEMETRY.write_text(telemetry_page(yaml.safe_load(CONTRACT.read_text())))
     FAULTS.write_text(faults_page(catalogue.faults().values()))
+    MEASUREMENTS.write_text(measurements_page(measurements(RESULTS)))
     try:
         PICTURE.write_text(picture(DIAGRAM.read_bytes()))
     except FileNotFoundError:
