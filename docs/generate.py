@@ -223,7 +223,7 @@ def _report(report: Report, text: str) -> str:
     goals = "\n".join(f"- {'met' if goal.met else 'missed'}: {goal_text(goal)}" for goal in report.goals)
     paragraphs = [
         *(f"## {report.title}", meaning, f"Measured on {report.date}: {machine}. {report.how}"),
-        *(_table(report), *report.notes, *shown, f"Goals:\n\n{goals}"),
+        *(_table(report), *report.notes, *shown, *([f"Goals:\n\n{goals}"] if goals else [])),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
