@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,8 +23,8 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
     """Chromium, without a window. It is missing on some laptops; in CI it must not be."""
     path = next(filter(None, map(shutil.which, (*NAMES, MACOS))), None)
     if not path:
@@ -31,9 +32,16 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium refuses to run as root with its sandbox, which containers often lack as well.
         sandbox = os.geteuid() != 0 and not IN_CI
-        chromium = playwright.chromium.launch(executable_path=path, args=QUIET, chromium_sandbox=sandbox)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=path, args=QUIET, chromium_sandbox=sandbox)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser for all tests."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ def test_each_lab_can_be_read(page, console):
         page.get_by_role("link", name=exercise.title).click()
         expect(page.get_by_role("heading", level=2).first).to_contain_text(exercise.title)
         expect(page.get_by_role("heading", name="Steps")).to_be_visible()
+        picture = page.locator(".document img")
+        width = "image => image.naturalWidth"
+        poll_until("the picture", lambda: picture.evaluate(width) > 300)  # noqa: B023
 
 
 @pytest.mark.parametrize("width", [390, 1280])

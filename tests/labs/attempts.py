@@ -72,6 +72,8 @@ EXPRESSIONS = [
     ("08", "series", 'sum by (__name__) (count by (__name__, instance) ({job="worker"}))', True),
     ("08", "series", 'sum(scrape_samples_scraped{job="worker"})', False),
     ("09", "in-line", "0.8", False),
+    ("12", "coins-kept", "0", False),
+    ("12", "weighted", "60", False),  # each trace once
     ("13", "sli", 'avg(rate(http_client_request_duration_seconds_count{error_type=""}[1m]))', False),
     ("13", "alert", f"{_failing('40s')} > 0.09 and {_failing('10s')} > 0.09", True),
     ("13", "alert", f"{_failing('10s')} > 0.09", False),  # also for the blip
@@ -280,6 +282,23 @@ ATTEMPTS = {
             "log-span": OF_THE_STEPS.format("client_span"),
             "missing": "c",
             "no-id": "c",
+        },
+    ),
+    "12": Attempts(
+        # The share alone: the sampler that is usual does not read it.
+        "workshop down\n"
+        "OTEL_TRACES_SAMPLER_ARG=0.1 workshop up --workers 4\n"
+        "sleep 15\nworkshop scale worker=0\nsleep 12",
+        "the Collector counts a small part",
+        {
+            "counted": "360",  # those that it does not count
+            "spread": "20",  # the root of 400
+            "missed": "0.5",  # 1 - 5 * 0.1
+            "kept": "0.1",  # without the coins
+            "coin-share": "0.0625",  # that of all loops
+            "coins-kept": OF_THE_STEPS.format("loops"),
+            "weighted": OF_THE_STEPS.format("loops"),
+            "why": "a",
         },
     ),
     "13": Attempts(

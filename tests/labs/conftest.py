@@ -6,14 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.labs import pictures
 from tests.labs.attempts import ATTEMPTS, EXPRESSIONS
 from tests.labs.student import GREEN, GREEN_OFFSET, LABS, Student, blocks, session
 from tests.live.conftest import Lab, running
+from tests.live.conftest import real_trace_backend as real_trace_backend  # the fixture
 from tests.support import poll_until, taken_from
+from workshop.grading.exercises import Exercise
+from workshop.native import backends
 
 # Each lab takes the next exercise when it is done with one. A lab mostly waits, so more labs than cores.
 SIDE_BY_SIDE = 4
 FOLDERS = {folder.name[:2]: folder for folder in LABS}
+# They are about the Collector, and have a lab with the real one; those of the others have the embedded store.
+WITH_COLLECTOR = ("12",)
 
 Story = dict[str, object]
 """What came of each step of an exercise, by name: what was printed, or the error that ended the story."""
@@ -51,6 +57,7 @@ class Tale:
             self.story["printed"] = self.student.does(session(self.folder, mistakes=wrong))
             self.story["wrong answers"] = json.loads(file.read_text())
             self.story["right"] = self.report()
+            pictures.take(self.student, Exercise(self.folder))
             self.story["judged"] = {
                 expression: self.student.lab.run("answer", self.number, question, expression, code=None)
                 for number, question, expression, _ in EXPRESSIONS
@@ -80,13 +87,19 @@ class Tale:
 def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
     """The stories of the exercises that the selected tests are about, by number."""
     wanted = {test.callspec.params.get("story") for test in with_parameters(request.session)}
-    numbers = deque(number for number in FOLDERS if number in wanted)
+    # The later ones take longer, so they come first: in the end no lab has to be waited for alone.
+    numbers = deque(
+        number for number in reversed(FOLDERS) if number in wanted and number not in WITH_COLLECTOR
+    )
+    there = all(backends.find(name) for name in ("collector", "jaeger"))
+    about_it = deque(number for number in WITH_COLLECTOR if number in wanted and there)
     folder = tmp_path_factory.mktemp("labs")
 
-    def tell_some(name: str) -> dict[str, Story]:
+    def tell_some(name: str, numbers: deque[str], trace_backend: str) -> dict[str, Story]:
         told: dict[str, Story] = {}
+        settings = {"TRACE_BACKEND": trace_backend}
         # A folder of its own, for one of the exercises starts a second lab in it.
-        with running(Lab(folder / name, name, spare_ports=GREEN_OFFSET)) as lab:
+        with running(Lab(folder / name, name, settings, spare_ports=GREEN_OFFSET)) as lab:
             try:
                 for number in taken_from(numbers):
                     told[number] = Tale(Student(lab), number).tell()
@@ -94,9 +107,11 @@ def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
                 lab.run("down", "--project", GREEN, "--volumes")
         return told
 
+    labs = [(f"student{i}", numbers, "embedded") for i in range(min(SIDE_BY_SIDE, len(numbers)))]
+    labs += [("collector", about_it, "jaeger")] if about_it else []
     with ThreadPoolExecutor() as pool:
-        names = [f"student{i}" for i in range(min(SIDE_BY_SIDE, len(numbers)))]
-        return {number: story for told in pool.map(tell_some, names) for number, story in told.items()}
+        tales = [pool.submit(tell_some, *each) for each in labs]
+        return {number: story for tale in tales for number, story in tale.result().items()}
 
 
 def with_parameters(session: pytest.Session) -> list[pytest.Function]:
@@ -105,9 +120,11 @@ def with_parameters(session: pytest.Session) -> list[pytest.Function]:
 
 
 @pytest.fixture
-def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
+def story(request: pytest.FixtureRequest) -> Story:
     """The story of the exercise that the test is about; its end, if something went wrong, fails the test."""
-    found = stories[request.param]
+    if request.param in WITH_COLLECTOR:
+        request.getfixturevalue("real_trace_backend")
+    found: Story = request.getfixturevalue("stories")[request.param]
     if "error" in found:
         raise AssertionError(f"lab {request.param}: {found['error']}")
     return found

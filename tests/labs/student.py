@@ -97,5 +97,10 @@ class Student:
             (variable,) = (name for name, default in PORTS.items() if default == number - offset)
             return f"localhost:{self.lab.ports[variable] + offset}"
 
+        def setting(match: re.Match[str]) -> str:
+            variable, offset = match[1], int(match[2]) - PORTS[match[1]]
+            return f"{variable}={self.lab.ports[variable] + offset}"
+
         commands = re.sub(r"localhost:(\d+)", port, commands)
+        commands = re.sub(r"^(\w+_PORT)=(\d+)$", setting, commands, flags=re.MULTILINE)
         return re.sub(r"(?<=\s)workbench/", f"{self.lab.settings['WORKBENCH']}/", commands)

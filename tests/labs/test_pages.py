@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.labs import editor
+from tests.labs import editor, pictures
 from tests.labs.student import FENCED, GREEN_OFFSET, LABS, blocks
 from tests.promql import names
 from workshop.grading.exercises import Exercise, find
@@ -30,7 +30,7 @@ COMPOSE_COMMANDS = {"up", "logs", "exec", "kill", "start", "stop", "restart", "d
 IN_TEACHING_ORDER = [
     *("00-instrument", "01-look-around", "02-black-box", "03-counters", "04-rates", "05-red"),
     *("06-saturation", "07-errors", "08-cardinality", "09-traces", "10-own-spans", "11-exemplars"),
-    *("13-slo", "14-blue-green", "15-incident"),
+    *("12-collector", "13-slo", "14-blue-green", "15-incident"),
 ]
 PROSE = re.compile(r"^```.*?^```\n", re.MULTILINE | re.DOTALL)
 
@@ -91,6 +91,14 @@ def test_what_is_done_without_docker_is_also_told_with_docker(folder):
     for (kind, text), (_, following) in zip(kinds, [*kinds[1:], ("", "")], strict=True):
         if kind == "sh" and native.search(text):
             assert "docker compose" in following, text
+
+
+@each_exercise
+def test_what_you_should_see_has_a_picture(folder):
+    seen = Exercise(folder).text.partition("## What you should see")[2].partition("\n## ")[0]
+    assert len(pictures.PICTURE.findall(seen)) == 1
+    assert (folder / "seen.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "seen.png").stat().st_size < 200_000
 
 
 @each_exercise

@@ -2,6 +2,7 @@
 
 GET /labs/            all of them
 GET /labs/NN          one of them
+GET /labs/NN/seen.png its picture
 GET /labs/NN/state    what its checks see now, and which questions are answered, as JSON
 """
 
@@ -9,15 +10,18 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, abort, jsonify, render_template, url_for
+from flask import Blueprint, Response, abort, jsonify, render_template, send_from_directory, url_for
 
 from workshop.console.markdown import render
-from workshop.lab import Lab, LabError
+from workshop.lab import PORTS, Lab, LabError
 
 if TYPE_CHECKING:
     from workshop.grading.exercises import Exercise
 
 OTHER_LAB = re.compile(r"\.\./(\d\d)-[\w-]+(?:/(?:README\.md)?)?")
+PICTURE = "seen.png"
+# As the pages name the console, whatever its port is now.
+CONSOLE = f"http://localhost:{PORTS['CONSOLE_PORT']}"
 
 
 def create_blueprint(lab: Lab) -> Blueprint:
@@ -42,6 +46,10 @@ def create_blueprint(lab: Lab) -> Blueprint:
         shown = _find(number)
 
         def link(target: str) -> str | None:
+            if target == PICTURE:
+                return url_for("labs.picture", number=number)
+            if target.startswith(f"{CONSOLE}/"):
+                return target.removeprefix(CONSOLE)
             other = OTHER_LAB.fullmatch(target)
             return url_for("labs.exercise", number=other[1]) if other and other[1] in found else None
 
@@ -57,6 +65,10 @@ def create_blueprint(lab: Lab) -> Blueprint:
             previous=numbers[at - 1] if at else None,
             following=numbers[at + 1] if at + 1 < len(numbers) else None,
         )
+
+    @pages.get(f"/<number>/{PICTURE}")
+    def picture(number: str) -> Response:
+        return send_from_directory(_find(number).folder, PICTURE)
 
     @pages.get("/<number>/state")
     def state(number: str) -> tuple[Response, int]:

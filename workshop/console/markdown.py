@@ -10,8 +10,8 @@ from markupsafe import Markup
 def render(text: str, link: Callable[[str], str | None]) -> tuple[str, Markup]:
     """Return the title of a page, and the rest of it as HTML; HTML in it is shown as text.
 
-    `link` gives the address here for the target of a link in the page, or None: then its text remains.
-    Links to https:// stay as they are.
+    `link` gives the address here for the target of a link or a picture in the page, or None: then its text
+    remains. Links to https:// stay as they are.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(text)
@@ -32,7 +32,13 @@ def _linked(tokens: list[Token], link: Callable[[str], str | None]) -> list[Toke
     kept = []
     dropped = 0
     for token in tokens:
-        if token.type == "link_open":
+        if token.type == "image":
+            source = link(str(token.attrGet("src")))
+            if source is None:
+                token = Token("text", "", 0, content=token.content)
+            else:
+                token.attrSet("src", source)
+        elif token.type == "link_open":
             target = str(token.attrGet("href"))
             page = link(target)
             if page:
