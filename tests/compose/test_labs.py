@@ -82,6 +82,7 @@ def told(student, make_stack, tmp_path_factory):
                     outcomes[number].set_result((carry_out(stack, number), stack.workshop("check", number)))
                 except Exception as error:  # told by the test of this lab; the others go on
                     outcomes[number].set_exception(error)
+                    stack.up()  # whatever this one left
 
     with ThreadPoolExecutor() as pool:
         for ended in [pool.submit(tell_some, stack) for stack in (student, *others)]:
