@@ -17,6 +17,9 @@ from workshop.files import write_json
 
 pytestmark = pytest.mark.timeout(300)
 
+# One that reads by hand, one that kills and stops, and one that predicts and scales: all of them take ten
+# minutes more.
+PASSED = ("01", "03", "06")
 # Projects, each of which takes the next lab when it is done with one.
 SIDE_BY_SIDE = 3
 FOLDERS = {folder.name[:2]: folder for folder in LABS}
@@ -68,8 +71,8 @@ def carry_out(stack, number):
 @pytest.fixture(scope="module")
 def told(student, make_stack, tmp_path_factory):
     """What was printed when each lab was carried out, and what `workshop check` said then, by number."""
-    numbers = deque(FOLDERS)
-    outcomes = {number: Future() for number in FOLDERS}
+    numbers = deque(PASSED)
+    outcomes = {number: Future() for number in PASSED}
     others = [
         with_student(make_stack(f"dockercoins-test-student-{i}"), tmp_path_factory.mktemp("student"))
         for i in range(1, SIDE_BY_SIDE)
@@ -91,7 +94,7 @@ def told(student, make_stack, tmp_path_factory):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("number", FOLDERS)
+@pytest.mark.parametrize("number", PASSED)
 def test_a_lab_is_passed_with_docker(told, number):
     said, report = told[number].result()
     assert "docker compose " in said
