@@ -62,11 +62,7 @@ def services(project: str) -> list[str]:
 def unhealthy(project: str) -> list[str]:
     """Return the services with a container that runs and whose health check does not succeed, or not yet."""
     return sorted(
-        {
-            _label(container, "service")
-            for container in running(project)
-            if _health(container) != "healthy"
-        }
+        {_label(container, "service") for container in running(project) if _health(container) != "healthy"}
     )
 
 
