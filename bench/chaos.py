@@ -33,8 +33,9 @@ from typing import Any
 import requests
 
 import workshop.lab
+from bench.command import parser
 from bench.report import Goal, Report, at_least, at_most
-from bench.trial import conclude, parser, started
+from bench.trial import carry_out, started, trace_backend
 from tests.live.conftest import Lab
 from tests.support import samples
 from workshop.clients import BackendAwayError
@@ -60,41 +61,19 @@ LOOPS, IN_HAND = "dockercoins_worker_loops_total", "dockercoins_worker_loops_in_
 
 
 @contextmanager
-def killed(lab: Lab, service: str) -> Iterator[None]:
-    """Kill a service; supervisor starts it again."""
-    lab.run("kill", service)
+def during(do: str, undo: str | None, lab: Lab, what: str) -> Iterator[None]:
+    """Carry out a command of `workshop`, and after the block the one that undoes it, if there is one."""
+    lab.run(do, what)
     yield
+    if undo:
+        lab.run(undo, what)
 
 
-@contextmanager
-def restarted(lab: Lab, service: str) -> Iterator[None]:
-    """Restart a service."""
-    lab.run("restart", service)
-    yield
-
-
-@contextmanager
-def stopped(lab: Lab, service: str) -> Iterator[None]:
-    """Stop a service for the time of the block."""
-    lab.run("stop", service)
-    yield
-    lab.run("start", service)
-
-
-@contextmanager
-def paused(lab: Lab, service: str) -> Iterator[None]:
-    """Freeze a service for the time of the block."""
-    lab.run("pause", service)
-    yield
-    lab.run("resume", service)
-
-
-@contextmanager
-def flagged(lab: Lab, fault: str) -> Iterator[None]:
-    """Switch a fault on for the time of the block."""
-    lab.run("break", fault)
-    yield
-    lab.run("heal", fault)
+killed = partial(during, "kill", None)  # supervisor starts it again
+restarted = partial(during, "restart", None)
+stopped = partial(during, "stop", "start")
+paused = partial(during, "pause", "resume")
+flagged = partial(during, "break", "heal")
 
 
 @contextmanager
@@ -423,13 +402,13 @@ def run(*, seed: int, rounds: int, short: bool) -> Report:
                 print(f"it does not come back in {GIVE_UP_SECONDS} s: the rounds end here", file=sys.stderr)
                 break
         books = close_books(lab)
-    backend = "Collector and Jaeger" if "otel-collector" in programs else "the embedded trace store"
     return Report(
         name="chaos",
         title="What the lab survives: seconds after a round until all was well again",
-        how=f"Seed {seed}; {WORKERS} workers with the usual delays, with {backend}. {speed:.2f} loops/s "
-        f"before the first round. The speed is back from where {SPEED_WINDOW_SECONDS} s begin in which it is "
-        f"{100 * SPEED_SHARE:.0f} % of that; the other times are those at which it was seen, after these.",
+        how=f"Seed {seed}; {WORKERS} workers with the usual delays, with {trace_backend(programs)}. "
+        f"{speed:.2f} loops/s before the first round. The speed is back from where {SPEED_WINDOW_SECONDS} s "
+        f"begin in which it is {100 * SPEED_SHARE:.0f} % of that; the other times are those at which it was "
+        "seen, after these.",
         columns={
             "event": ("what happened", "{}"),
             "round": ("round", "{}"),
@@ -457,14 +436,14 @@ def line(row: dict[str, Any], rounds: int) -> str:
 
 def main() -> int:
     """Run the command line; return 1 if a goal is missed."""
-    command = parser("chaos", __doc__)
+    command = parser("python -m bench.chaos", __doc__, short="a minute or two, for CI")
     command.add_argument("--seed", type=int, default=1, help="decides the order of the events (%(default)s)")
     command.add_argument("--rounds", type=int, default=ROUNDS, help="how many (%(default)s)")
     options = command.parse_args()
     if options.rounds < 1:
         command.error(f"--rounds {options.rounds}: 1 or more is accepted")
     trial = partial(run, seed=options.seed, rounds=options.rounds, short=options.short)
-    return conclude(command, options, trial)
+    return carry_out(command, options, trial)
 
 
 if __name__ == "__main__":

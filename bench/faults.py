@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from bench.report import Report, at_most
+from bench.running import NO_DELAY
 from tests.support import (
     free_ports,
     listens,
@@ -41,7 +42,6 @@ sys.path.insert(0, str(ROOT / "services"))
 
 from telemetry.flags import POLL_SECONDS, Flags
 
-NO_DELAY = {"RNG_DELAY": 0, "HASHER_DELAY": 0, "WORKER_DELAY": 0, "LOG_LEVEL": "WARNING"}
 LOOPS = "dockercoins_worker_loops_total"
 WITHOUT, WITH = signal.SIGUSR1, signal.SIGUSR2
 MOST = 2  # per cent

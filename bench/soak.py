@@ -31,9 +31,10 @@ import yaml
 from redis import RedisError
 
 from bench import exports
+from bench.command import parser
 from bench.report import Goal, Report, at_least, at_most
 from bench.running import NO_DELAY
-from bench.trial import conclude, parser, started
+from bench.trial import carry_out, started, trace_backend
 from tests.live.conftest import Lab
 from tests.support import poll_until
 from workshop.clients import Prometheus
@@ -165,13 +166,12 @@ def run(*, short: bool) -> Report:
     rows = [
         row(name, [size[name] for size in sizes if name in size], extent.window) for name in sorted(found)
     ]
-    backend = "Collector and Jaeger" if "otel-collector" in found else "the embedded trace store"
     return Report(
         name="soak",
         title="What the lab does in the long run: memory",
         how=f"{extent.soak} s, {extent.warm_up} s after the trace backend was full; one worker without "
-        f"delays, with {backend}: {speed:.0f} loops/s, {exported:,} spans exported. Memory that is not of "
-        f"files, without the data of Redis; medians of {extent.window} s.",
+        f"delays, with {trace_backend(found)}: {speed:.0f} loops/s, {exported:,} spans exported. "
+        f"Memory that is not of files, without the data of Redis; medians of {extent.window} s.",
         columns={
             "program": ("program", "{}"),
             "first": ("first, MB", "{:.1f}"),
@@ -222,6 +222,6 @@ def row(name: str, sizes: list[int], window: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command = parser("soak", __doc__)
+    command = parser("python -m bench.soak", __doc__, short="a minute or two, for CI")
     options = command.parse_args()
-    sys.exit(conclude(command, options, partial(run, short=options.short)))
+    sys.exit(carry_out(command, options, partial(run, short=options.short)))

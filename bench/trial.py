@@ -2,27 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from bench.report import RESULTS, Report
+from bench.command import conclude, results_folder
+from bench.report import Report
 from tests.live.conftest import Lab
 from workshop.lab import LabError
-
-
-def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """Return a command line with what both have."""
-    made = argparse.ArgumentParser(
-        f"python -m bench.{name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("--short", action="store_true", help="a minute or two, for CI; not for the documents")
-    made.add_argument(
-        "--results", type=Path, metavar="FOLDER", help="where to write; with --short nowhere, if not said"
-    )
-    return made
 
 
 @contextmanager
@@ -35,14 +21,16 @@ def started(lab: Lab, workers: int) -> Iterator[None]:
         lab.run("down")
 
 
-def conclude(command: argparse.ArgumentParser, options: argparse.Namespace, run: Callable[[], Report]) -> int:
+def trace_backend(programs: Container[str]) -> str:
+    """Return what takes the spans in a lab of these programs, in words."""
+    return "Collector and Jaeger" if "otel-collector" in programs else "the embedded trace store"
+
+
+def carry_out(
+    command: argparse.ArgumentParser, options: argparse.Namespace, run: Callable[[], Report]
+) -> int:
     """Run a trial, and show and save its report; return 0 if each goal is met, else 1."""
-    folder = options.results or (None if options.short else RESULTS)
-    if folder:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            command.error(f"--results {folder}: {error.strerror}; a folder is accepted")
+    folder = results_folder(command, options)
     try:
         report = run()
     except KeyboardInterrupt:
@@ -51,7 +39,4 @@ def conclude(command: argparse.ArgumentParser, options: argparse.Namespace, run:
     except (AssertionError, LabError) as error:  # a command of the lab failed, or the lab is gone
         print(error, file=sys.stderr)
         return 1
-    report.show()
-    if folder:
-        report.save(folder)
-    return 0 if all(goal.met for goal in report.goals) else 1
+    return 0 if conclude(report, folder) else 1

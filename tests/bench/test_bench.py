@@ -22,7 +22,7 @@ def bench(*arguments):
 def found(tmp_path_factory):
     """The reports of short runs, by name; side by side where no time is judged."""
     folder = tmp_path_factory.mktemp("results")
-    for together in ([["workers"]], [["spans", "searches"], ["start"]]):
+    for together in ([["workers"]], [["spans", "searches"], ["start"], ["steps", "faults"]]):
         runs = [
             subprocess.Popen(
                 [*COMMAND, *names, "--short", "--results", str(folder)],
@@ -143,6 +143,21 @@ def test_start_and_memory_of_each_part(found):
         first, last = rows["redis"][kind], rows["the command `workshop up`"][kind]
         assert 0 < first < rows["worker"][kind] < rows["data ready"][kind] < last
     assert missed(result) == []
+
+
+def test_the_steps_add_up(found):
+    *steps, together = found["steps"].rows
+    assert all(step["all"] == step["times"] * step["each"] > 0 for step in steps)
+    assert together["all"] == pytest.approx(sum(step["all"] for step in steps))
+
+
+def test_the_cost_of_flags_is_that_of_questions_and_of_reading_the_file(found):
+    speed, cpu = found["faults"].rows
+    assert min(speed["error"], cpu["error"]) > 0
+    (goal,) = found["faults"].goals
+    reading = goal.value - (2 * speed["error"] - speed["share"])
+    # Twice a second a file of some bytes is read: that takes well under 5 ms.
+    assert 0 < reading < 1
 
 
 # ---- the command line
