@@ -99,10 +99,10 @@ def latest(live: Live, fits: Callable[[Run], bool], counted: str) -> Run:
 
     Raises `Waiting` while spans of the present one may be under way, `Failed` if there is none.
     """
-    need_collector(live)
     found = runs(live)
     if fitting := [run for run in found if run.complete and fits(run)]:
         return fitting[-1]
+    need_collector(live)
     expected = (
         f"{FEWEST} requests to rng or more, then none for {REST_SECONDS} s, and the Collector {counted}"
     )

@@ -78,7 +78,7 @@ EXPRESSIONS = [
     ("13", "alert", f"{_failing('40s')} > 0.09 and {_failing('10s')} > 0.09", True),
     ("13", "alert", f"{_failing('10s')} > 0.09", False),  # also for the blip
     ("13", "alert", f"{_failing('40s')} > 0.09", False),  # for too long
-    ("13", "alert", f"{_failing('10m')} > 0.09 and {_failing('10s')} > 0.09", False),  # too late
+    ("13", "alert", f"{_failing('40s')} > 0.28 and {_failing('10s')} > 0.09", False),  # too late
     ("13", "alert", f"1 - ({_failing('40s')}) > 0.09", False),  # the good ones, so always
     ("13", "alert", f"{_failing('40s')} > bool 0.09", False),
     (

@@ -118,8 +118,8 @@ def parents(trace: dict[str, Any]) -> dict[tuple[str, str], list[tuple[str, str]
 @contextmanager
 def running(lab: Lab, *arguments: str) -> Iterator[Lab]:
     """Run a lab for the time of the block."""
-    lab.run("up", *arguments)
     try:
+        lab.run("up", *arguments)
         yield lab
     finally:
         lab.run("down")
