@@ -334,7 +334,7 @@ def test_contrast_is_good_in_both_colour_schemes(page, console):
 
 
 def test_the_console_stays_small(lab, console):
-    """After all dashboards were asked for several times. README tells about 375 MB for the whole lab."""
+    """After all dashboards were asked for several times. The whole lab is to take 500 MB at most."""
     for _ in range(5):
         for uid in read_dashboards():
             answer = requests.get(f"{console}/dashboards/{uid}/data?from=now-3h", timeout=30)

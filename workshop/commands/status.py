@@ -48,7 +48,7 @@ def show(lab: Lab, *, as_json: bool) -> int:
         console.print(
             f"speed {_text(figures['speed'])}/s, "
             f"{_text(figures['targets_up'], 0)} of {_text(figures['targets'], 0)} targets up, "
-            f"{sum(state.memory_bytes for state in states) / 2**20:.0f} MB"
+            f"{sum(state.memory_bytes for state in states) / 1e6:.0f} MB"
         )
         for service, is_edited in edited.items():
             console.print(
@@ -113,6 +113,6 @@ def _table(states: list[State]) -> Table:
             f"[{colour}]{state.name}[/]",
             str(state.pid or ""),
             f"{state.seconds:.0f} s" if state.pid else "",
-            f"{state.memory_bytes / 2**20:.0f} MB" if state.pid else "",
+            f"{state.memory_bytes / 1e6:.0f} MB" if state.pid else "",
         )
     return table
