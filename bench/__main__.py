@@ -9,7 +9,7 @@ import sys
 
 from bench.command import conclude, parser, results_folder
 
-NAMES = ("loops", "steps", "workers", "spans", "searches", "start", "faults")
+NAMES = ("loops", "parts", "steps", "workers", "spans", "searches", "start", "faults")
 
 
 def main() -> int:

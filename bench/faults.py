@@ -1,8 +1,7 @@
 """What the fault flags cost a loop without delays, while no fault is on.
 
 rng, hasher and worker run with a file of flags. In every other measurement what the flags add to a request or
-a loop is taken out of the running processes (`bench/switched.py`). Two sets of processes, one with flags and
-one without, would differ by some per cent in any case, because of where things lie in memory.
+a loop is taken out of the running processes.
 
 What stays in is the thread that reads the file twice a second. Its time is measured by itself, and added as
 if each process took it away from the loop. And OpenFeature stays in memory, so a full run of the garbage
@@ -10,30 +9,16 @@ collector has more to look at: that is not measured. Nothing takes the spans.
 """
 
 import math
-import os
-import signal
 import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from bench.apart import Found, application
 from bench.report import Report, at_most
-from bench.running import NO_DELAY
-from tests.support import (
-    free_ports,
-    listens,
-    poll_until,
-    process,
-    redis_process,
-    samples,
-    service_environment,
-)
 from workshop.faults import catalogue, flags
 from workshop.faults.flags import FOREVER
 from workshop.lab import ROOT
@@ -42,59 +27,8 @@ sys.path.insert(0, str(ROOT / "services"))
 
 from telemetry.flags import POLL_SECONDS, Flags
 
-LOOPS = "dockercoins_worker_loops_total"
-WITHOUT, WITH = signal.SIGUSR1, signal.SIGUSR2
 MOST = 2  # per cent
 SECONDS = 0.25
-
-
-@dataclass
-class Application:
-    """The running application: its processes, and the URL of its worker's metrics."""
-
-    processes: list[psutil.Process]
-    metrics: str
-
-    def cpu(self) -> float:
-        """Return the CPU time that it has used, in seconds."""
-        return sum(times.user + times.system for times in (one.cpu_times() for one in self.processes))
-
-    def measure(self, switch: signal.Signals, seconds: float) -> tuple[float, float]:
-        """Switch, then return loops per second and milliseconds of CPU time per loop."""
-        for one in self.processes:
-            os.kill(one.pid, switch)
-        started, cpu, loops = time.monotonic(), self.cpu(), samples(self.metrics)[LOOPS]
-        time.sleep(seconds)
-        ended, cpu, loops = time.monotonic(), self.cpu() - cpu, samples(self.metrics)[LOOPS] - loops
-        if loops == 0:
-            sys.exit(f"no loop in {seconds} s: the machine is too busy to measure on")
-        return loops / (ended - started), 1000 * cpu / loops
-
-
-def start(stack: ExitStack, folder: Path, file: Path) -> Application:
-    """Start the application with a file of flags."""
-    redis, rng, hasher, *metrics = free_ports(6)
-    stack.enter_context(redis_process(folder / "redis", redis))
-    common = {
-        **NO_DELAY,
-        "FAULTS_FILE": file,
-        "RNG_URL": f"http://127.0.0.1:{rng}",
-        "HASHER_URL": f"http://127.0.0.1:{hasher}",
-        "REDIS_URL": f"redis://127.0.0.1:{redis}",
-    }
-    processes = []
-    for name, port, metrics_port in zip(
-        ("rng", "hasher", "worker"), (rng, hasher, None), metrics, strict=True
-    ):
-        ports = {"METRICS_PORT": metrics_port} | ({"PORT": port} if port else {})
-        command = (sys.executable, str(ROOT / "bench" / "switched.py"), name)
-        env = service_environment(**common, **ports)
-        child = stack.enter_context(process(*command, log=folder / f"{name}.log", env=env))
-        poll_until(name, lambda port=port or metrics_port: listens(port))
-        processes.append(psutil.Process(child.pid))
-    url = f"http://127.0.0.1:{metrics[-1]}/metrics"
-    poll_until("loops", lambda: samples(url)[LOOPS] > 0)
-    return Application(processes, url)
 
 
 def microseconds(seen: Flags, fault: str, count: int) -> float:
@@ -152,9 +86,8 @@ def change(without: list[float], with_flags: list[float]) -> Change:
 
 def measure(rounds: int, seconds: float) -> Cost:
     """Measure in so many rounds, each with the flags and without them, for so many seconds."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        file = folder / "faults.json"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "faults.json"
         flags.write(file, {"rng-slow": FOREVER})
         seen = Flags(file)
         question_on = microseconds(seen, "rng-slow", 10_000)
@@ -165,17 +98,20 @@ def measure(rounds: int, seconds: float) -> Cost:
         refresh = (time.perf_counter() - started) / 100
 
         flags.write(file, {})
-        application = start(stack, folder, file)
-        results: dict[signal.Signals, list[tuple[float, float]]] = {WITHOUT: [], WITH: []}
-        for number in range(rounds):
-            for switch in (WITHOUT, WITH)[:: 1 if number % 2 else -1]:
-                results[switch].append(application.measure(switch, seconds))
-        speed, cpu = (
-            change(*([one[index] for one in results[switch]] for switch in (WITHOUT, WITH)))
-            for index in range(2)
-        )
-        reading = refresh / POLL_SECONDS * len(application.processes)
-        return Cost(speed, cpu, question_on, question_off, reading)
+        with application("flags", FAULTS_FILE=file) as running:
+            without: list[Found] = []
+            with_flags: list[Found] = []
+            both = ((running.take_out_one_more, without), (running.put_all_back, with_flags))
+            for number in range(rounds):
+                for switch, found in both[:: 1 if number % 2 else -1]:
+                    switch()
+                    found.append(running.measure(seconds))
+            reading = refresh / POLL_SECONDS * len(running.processes)
+    speed, cpu = (
+        change(*([getattr(one, field) for one in found] for found in (without, with_flags)))
+        for field in ("speed", "cpu")
+    )
+    return Cost(speed, cpu, question_on, question_off, reading)
 
 
 def run(*, short: bool) -> Report:

@@ -1,9 +1,9 @@
-"""Where the time goes: what each step of telemetry takes of one loop, measured in one process.
+"""What is in the parts: what each step of telemetry takes of one loop, measured in one process.
 
 A loop has five spans: itself, a request to rng and one to hasher, and the two that answer. Each step is
 repeated many times, alone, and the least of several rounds counts. In the running services the same steps
-take longer, for between two of them other code runs. So these numbers say which steps matter, and not what
-all of them cost together: `loops` says that.
+take several times as long, for between two of them other code runs. So these numbers say which steps matter,
+and not what they cost in a running service: `parts` says that.
 """
 
 import os
