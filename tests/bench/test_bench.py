@@ -1,5 +1,6 @@
 """The benchmarks: how their numbers come about, a short run of each, and the page that is made of them."""
 
+import re
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def bench(*arguments):
 def found(tmp_path_factory):
     """The reports of short runs, by name; side by side where no time is judged."""
     folder = tmp_path_factory.mktemp("results")
-    for together in ([["workers"]], [["spans", "searches"], ["start"], ["steps", "faults"]]):
+    for together in ([["workers"]], [["spans", "searches"], ["start"], ["parts", "steps", "faults"]]):
         runs = [
             subprocess.Popen(
                 [*COMMAND, *names, "--short", "--results", str(folder)],
@@ -145,6 +146,16 @@ def test_start_and_memory_of_each_part(found):
     assert missed(result) == []
 
 
+def test_each_part_is_taken_out(found):
+    *parts, together = found["parts"].rows
+    for kind in ("services", "others"):
+        assert together[kind] == pytest.approx(sum(part[kind] for part in parts))
+    export, *others = [part["others"] for part in parts]
+    # A span takes more than 20 µs there. Without one the trace store does nothing but wait.
+    assert export > 0.1 > 2 * max(map(abs, others))
+    assert together["services"] > 0
+
+
 def test_the_steps_add_up(found):
     *steps, together = found["steps"].rows
     assert all(step["all"] == step["times"] * step["each"] > 0 for step in steps)
@@ -192,3 +203,16 @@ def test_results_that_cannot_be_written(tmp_path):
 def test_the_page_of_the_measurements_is_made_from_the_results():
     made = generate.measurements_page(generate.measurements(report.RESULTS))
     assert generate.MEASUREMENTS.read_text() == made, "run `make docs`"
+
+
+def test_the_numbers_in_the_documents_are_those_of_the_results():
+    readme, guide = ((ROOT / page).read_text() for page in ("README.md", "docs/instructors.md"))
+    speeds = {row["workers"]: row["measured_1"] for row in report.load(report.RESULTS / "workers.json").rows}
+    told = re.findall(r"^\| +(\d+) \| +[\d.]+/s \| +([\d.]+)/s \|$", readme, re.MULTILINE)
+    assert told == [(str(count), f"{speeds[count]:.1f}") for count in (1, 2, 3, 5, 10)]
+    start = report.load(report.RESULTS / "start.json").rows
+    memory = [(row["rss_1"], row["rss_many"]) for row in start if row["part"] == "all together"]
+    (one, ten), _ = memory
+    assert f"{one:.0f} MB of memory with one worker and {ten:.0f} MB with ten" in readme
+    told = re.findall(r"^\| with \D+\| +(\d+) \| +(\d+) \| +\d+ \|$", guide, re.MULTILINE)
+    assert told == [(f"{one:.0f}", f"{ten:.0f}") for one, ten in memory]
