@@ -161,7 +161,7 @@ def test_so_many_labs_fit_in_the_memory():
     rows = re.findall(r"^\| +(\d+) GiB \| +(\d+) \| +(\d+) \|$", text, re.MULTILINE)
     assert len(rows) == 4
     for memory, *labs in rows:
-        assert [int(count) for count in labs] == [(int(memory) - 1) * 1024 // megabytes for megabytes in each]
+        assert [int(count) for count in labs] == [(int(memory) - 1) * 2**30 // (one * 10**6) for one in each]
     for grown, (with_ten, full) in zip(
         re.findall(r"(\d+)\s+MB in\s", text),
         re.findall(r"\| +(\d+) \| +(\d+) \|$", text.partition("The first two")[0], re.MULTILINE),
