@@ -151,8 +151,8 @@ def test_each_part_is_taken_out(found):
     for kind in ("services", "others"):
         assert together[kind] == pytest.approx(sum(part[kind] for part in parts))
     export, *others = [part["others"] for part in parts]
-    # A span takes more than 20 µs there. Without one the trace store does nothing but wait.
-    assert export > 0.1 > 2 * max(map(abs, others))
+    # Without spans the trace store does nothing but wait.
+    assert export > 2 * max(map(abs, others))
     assert together["services"] > 0
 
 

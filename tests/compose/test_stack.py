@@ -68,7 +68,7 @@ def test_an_address_is_seen_wherever_it_stands():
 
 
 def test_a_trace_goes_from_worker_to_rng_and_hasher(green):
-    # The spans of a loop come in parts: each service sends its own, the worker those of the calls before the loop's.
+    # A trace comes in parts: each service sends its own spans, the worker that of the loop after all others.
     def complete():
         for trace in green.jaeger.traces("worker", limit=20):
             there = {span["spanID"] for span in trace["spans"]}
