@@ -108,9 +108,10 @@ class Prometheus:
         samples = self.query(expression, at)
         return samples[0].value if samples else None
 
-    def targets(self) -> list[dict[str, Any]]:
-        """Return the active scrape targets, as Prometheus' API describes them."""
-        return list(_get(f"{self.url}/api/v1/targets", {"state": "active"})["data"]["activeTargets"])
+    def targets(self, job: str | None = None) -> list[dict[str, Any]]:
+        """Return the active scrape targets, of one job or of all, as Prometheus' API describes them."""
+        found = _get(f"{self.url}/api/v1/targets", {"state": "active"})["data"]["activeTargets"]
+        return [target for target in found if job in (None, target["labels"]["job"])]
 
     def exemplars(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
         """Return the exemplars of each series of an expression between two Unix times, in seconds."""

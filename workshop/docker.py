@@ -71,6 +71,11 @@ def starting(project: str) -> bool:
     return any(_health(container) == "starting" for container in running(project))
 
 
+def workers(project: str) -> int:
+    """Return the number of workers that run."""
+    return sum(_label(container, "service") == "worker" for container in running(project))
+
+
 def states(project: str) -> list[State]:
     """Return the state of each container of a project, in the words of Docker: `running`, `exited` ...
 

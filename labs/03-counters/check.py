@@ -54,7 +54,7 @@ def redis_away(live: Live) -> str:
 
 @number("How many samples of each counter does Prometheus take in a minute?")
 def scrapes(live: Live) -> Expected:
-    workers = [target for target in live.prometheus.targets() if target["labels"]["job"] == "worker"]
+    workers = live.prometheus.targets("worker")
     if not workers:
         raise Failed("a worker", "none", 'up{job="worker"}')
     per_minute = 60 / float(workers[0]["scrapeInterval"].removesuffix("s"))

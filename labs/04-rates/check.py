@@ -46,7 +46,7 @@ def speed_each(live: Live) -> str:
 
 @number("The shortest window for rate, in whole seconds, in which there are always two samples", unit="s")
 def shortest_window(live: Live) -> Expected:
-    workers = [target for target in live.prometheus.targets() if target["labels"]["job"] == "worker"]
+    workers = live.prometheus.targets("worker")
     if not workers:
         raise Failed("a worker", "none", 'up{job="worker"}')
     interval = float(workers[0]["scrapeInterval"].removesuffix("s"))

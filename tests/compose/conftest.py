@@ -176,9 +176,7 @@ class Stack:
     def targets(self, job: str) -> list[str]:
         """Return the health of each target of a job; none while Prometheus does not answer."""
         try:
-            return [
-                target["health"] for target in self.prometheus.targets() if target["labels"]["job"] == job
-            ]
+            return [target["health"] for target in self.prometheus.targets(job)]
         except BackendAwayError:
             return []
 

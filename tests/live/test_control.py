@@ -87,7 +87,7 @@ def test_a_program_that_is_not_there(lab):
 
 def test_scaled_workers_come_and_go_in_prometheus(lab):
     def targets():
-        return sum(t["labels"]["job"] == "worker" and t["health"] == "up" for t in lab.prometheus.targets())
+        return sum(target["health"] == "up" for target in lab.prometheus.targets("worker"))
 
     first = lab.pid("worker-1")
     lab.run("scale", "worker=4")
@@ -98,6 +98,22 @@ def test_scaled_workers_come_and_go_in_prometheus(lab):
     assert lab.pid("worker-1") == first, "the worker that stays is not restarted"
     lab.run("scale", "worker=0")
     lab.run("scale", "worker=1")
+
+
+def test_scale_returns_when_prometheus_knows_the_workers(lab):
+    """Also after changes in a row, of which Prometheus takes up the later ones with a delay."""
+    for workers in (3, 1, 2, 1):
+        lab.run("scale", f"worker={workers}")
+        assert len(lab.prometheus.targets("worker")) == workers
+
+
+def test_scale_does_not_need_prometheus(lab):
+    lab.run("stop", "prometheus")
+    try:
+        assert "workers: 2" in lab.run("scale", "worker=2")
+    finally:
+        lab.run("start", "prometheus")
+        lab.run("scale", "worker=1")
 
 
 def test_a_worker_with_another_configuration_is_restarted(lab):

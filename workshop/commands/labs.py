@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from workshop import docker
+from workshop.clients import BackendAwayError, Prometheus
 from workshop.grading import exercises, grade, progress, restore
 from workshop.grading.answers import Question
 from workshop.grading.checks import Result
 from workshop.grading.exercises import Exercise
+from workshop.grading.history import STEP_SECONDS
 from workshop.grading.progress import Record
 from workshop.lab import Lab, LabError, SettingError
 from workshop.native import supervision
@@ -24,9 +26,10 @@ console = Console()
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "waiting": ("…", "yellow")}
 POLL_SECONDS = 0.5
-# Prometheus scrapes each 2 s. With Docker it also looks for workers, each 5 s.
-SCRAPED_SECONDS = 3
-DISCOVERED_SECONDS = 5 + SCRAPED_SECONDS
+# Prometheus scrapes each 2 s, and the history of a lab is read in steps of as much.
+SCRAPED_SECONDS = 2 * STEP_SECONDS
+# With Docker it looks for workers each 5 s, and takes up what it found up to 5 s later.
+DISCOVERED_SECONDS = 10
 
 
 def choose(lab: Lab, number: str | None) -> Exercise:
@@ -107,20 +110,34 @@ def check(lab: Lab, number: str | None, *, as_json: bool, wait: bool) -> int:
 def wait_for_results(lab: Lab, exercise: Exercise) -> list[Result]:
     """Check an exercise until nothing waits, at least until Prometheus has seen what was done just now.
 
-    Without Docker, `workshop scale` returns when the workers run. Compose may not have waited for them.
+    Without Docker, `workshop scale` returns when Prometheus knows the workers. Compose may have waited for
+    nothing.
     """
     in_docker = supervision.connect(lab) is None
-    seen = monotonic() + (DISCOVERED_SECONDS if in_docker else SCRAPED_SECONDS)
+    found = monotonic() + DISCOVERED_SECONDS
+    seen = monotonic() + SCRAPED_SECONDS
     with console.status("waiting for Prometheus") as status:
         while True:
             if in_docker and docker.starting(lab.project):
-                seen = monotonic() + DISCOVERED_SECONDS
+                found, seen = monotonic() + DISCOVERED_SECONDS, monotonic() + SCRAPED_SECONDS
+            elif in_docker and monotonic() < found and not knows_the_workers(lab):
+                seen = monotonic() + SCRAPED_SECONDS
+            all_seen = monotonic() > seen
             results = grade.grade(lab, exercise)
             waiting = [each.seen for each in results if each.state == "waiting"]
-            if not waiting and monotonic() > seen:
+            if all_seen and not waiting:
                 return results
             status.update("; ".join(waiting) or "waiting for Prometheus")
             sleep(POLL_SECONDS)
+
+
+def knows_the_workers(lab: Lab) -> bool:
+    """Return whether Prometheus scrapes as many workers as run with Docker, or is away."""
+    prometheus = Prometheus(docker.backend_url(lab, "prometheus", "PROMETHEUS_PORT"))
+    try:
+        return len(prometheus.targets("worker")) == docker.workers(lab.project)
+    except BackendAwayError:
+        return True
 
 
 def report_on(exercise: Exercise, results: list[Result]) -> RenderableType:

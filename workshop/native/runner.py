@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,6 +24,9 @@ START_TIMEOUT_SECONDS = 60
 CRASH_SECONDS = 3
 DATA_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 20
+# Prometheus takes up one change of its targets at once, and the next one up to 5 s later (its
+# discovery/manager.go).
+TARGETS_TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.1
 
 Say = Callable[[str], None]
@@ -298,7 +301,10 @@ def down(lab: Lab, *, volumes: bool = False) -> bool:
 
 
 def scale(lab: Lab, workers: int, say: Say) -> None:
-    """Run so many workers in a lab that runs; raises `LabError` if it does not, or if a port is taken."""
+    """Run so many workers in a lab that runs, until Prometheus scrapes these and no others.
+
+    Raises `LabError` if the lab does not run, or if a port is taken.
+    """
     supervisor = running(lab)
     now = {state.program for state in supervisor.states()}
     programs = worker_programs(lab, workers)
@@ -308,3 +314,7 @@ def scale(lab: Lab, workers: int, say: Say) -> None:
     supervisor.reload()
     scraping.write_worker_targets(lab, [program.name for program in programs])
     start_in_order(lab, new, monotonic(), say)
+    prometheus, deadline = Prometheus(lab.url("PROMETHEUS_PORT")), monotonic() + TARGETS_TIMEOUT_SECONDS
+    with suppress(BackendAwayError):  # nobody waits for one that is away
+        while len(prometheus.targets("worker")) != workers and monotonic() < deadline:
+            sleep(POLL_SECONDS)
