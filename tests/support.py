@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 
@@ -33,6 +33,12 @@ def poll_until(what: str, check: Callable[[], T], timeout: float = 20, interval:
         if monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s in vain for {what}; the last value was {value!r}")
         sleep(interval)
+
+
+def is_whole(trace: Mapping[str, Any]) -> bool:
+    """Tell whether the parent of each span of a trace is there: services send their spans when these end."""
+    there = {span["spanID"] for span in trace["spans"]}
+    return there >= {reference["spanID"] for span in trace["spans"] for reference in span["references"]}
 
 
 def taken_from(work: deque[T]) -> Iterator[T]:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.compose.conftest import MEMORY_GOAL, SERVICES, healthy_after, limits, measured
-from tests.support import addresses, free_ports, poll_until, process
+from tests.support import addresses, free_ports, is_whole, poll_until, process
 from workshop.clients import services_of
 from workshop.lab import BASE_PORTS, TRACE_BACKEND_PORTS
 from workshop.native.ports import listens
@@ -68,16 +68,13 @@ def test_an_address_is_seen_wherever_it_stands():
 
 
 def test_a_trace_goes_from_worker_to_rng_and_hasher(green):
-    # A trace comes in parts: each service sends its own spans, the worker that of the loop after all others.
     def complete():
-        for trace in green.jaeger.traces("worker", limit=20):
-            there = {span["spanID"] for span in trace["spans"]}
-            needed = {reference["spanID"] for span in trace["spans"] for reference in span["references"]}
-            if needed <= there and services_of(trace) >= {"worker", "rng", "hasher"}:
-                return trace
-        return None
+        traces = green.jaeger.traces("worker", limit=20)
+        return [
+            trace for trace in traces if is_whole(trace) and services_of(trace) >= {"worker", "rng", "hasher"}
+        ]
 
-    trace = poll_until("a complete trace", complete)
+    trace = poll_until("a complete trace", complete)[0]
     services = {key: process["serviceName"] for key, process in trace["processes"].items()}
     spans = {span["spanID"]: (services[span["processID"]], span["operationName"]) for span in trace["spans"]}
     parents = {

@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from telemetry.http_server import KNOWN_METHODS
 
 from tests.live.conftest import Lab, parents, running
-from tests.support import poll_until
+from tests.support import is_whole, poll_until
 from workshop.lab import ROOT
 
 CONTRACT = yaml.safe_load((ROOT / "services" / "telemetry" / "contract.yaml").read_text())
@@ -138,13 +138,17 @@ def test_the_address_of_a_server_is_without_its_port(provoked_lab):
 
 @pytest.mark.parametrize("operation", ["GET", "HLEN"])
 def test_redis_is_asked_in_the_trace_of_the_request(provoked_lab, operation):
-    trace = provoked_lab.jaeger.traces("webui", operation=operation, limit=1)[0]
+    def traces():
+        found = provoked_lab.jaeger.traces("webui", operation=operation, limit=20)
+        return [trace for trace in found if is_whole(trace)]
+
+    trace = poll_until(f"a whole trace with {operation}", traces)[0]
     assert parents(trace)["webui", operation] == [("webui", "GET /json")]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_resource_tells_which_lab_it_is(provoked_lab, service):
-    trace = provoked_lab.jaeger.traces(service, limit=1)[0]
+    trace = poll_until("a trace", lambda: provoked_lab.jaeger.traces(service, limit=1))[0]
     process = next(p for p in trace["processes"].values() if p["serviceName"] == service)
     tags = {tag["key"]: tag["value"] for tag in process["tags"]}
     assert tags["service.namespace"] == "test"

@@ -9,7 +9,7 @@ from time import time
 import pytest
 
 from tests.live.conftest import Lab, parents, running
-from tests.support import poll_until
+from tests.support import is_whole, poll_until
 from workshop.clients import services_of
 
 SECONDS = 40
@@ -98,7 +98,8 @@ def test_one_loop_in_sixteen_makes_a_coin(busy_lab):
 
 def complete_traces(lab):
     """Return traces of finished loops with all their spans, which arrive from three processes."""
-    return [trace for trace in lab.jaeger.traces("worker", limit=50) if len(services_of(trace)) == 3]
+    traces = lab.jaeger.traces("worker", limit=50)
+    return [trace for trace in traces if is_whole(trace) and len(services_of(trace)) == 3]
 
 
 def test_a_trace_has_all_three_services_with_the_right_parents(busy_lab):
