@@ -41,6 +41,18 @@ def is_whole(trace: Mapping[str, Any]) -> bool:
     return there >= {reference["spanID"] for span in trace["spans"] for reference in span["references"]}
 
 
+def parents(trace: Mapping[str, Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Return (service, name) of each span of a trace → those of its parents."""
+    names = {
+        span["spanID"]: (trace["processes"][span["processID"]]["serviceName"], span["operationName"])
+        for span in trace["spans"]
+    }
+    return {
+        names[span["spanID"]]: [names[reference["spanID"]] for reference in span["references"]]
+        for span in trace["spans"]
+    }
+
+
 def taken_from(work: deque[T]) -> Iterator[T]:
     """Yield one piece of work after the other, while other threads take from the same."""
     while True:

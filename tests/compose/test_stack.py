@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.compose.conftest import MEMORY_GOAL, SERVICES, healthy_after, limits, measured
-from tests.support import addresses, free_ports, is_whole, poll_until, process
+from tests.support import addresses, free_ports, is_whole, parents, poll_until, process
 from workshop.clients import services_of
 from workshop.lab import BASE_PORTS, TRACE_BACKEND_PORTS
 from workshop.native.ports import listens
@@ -75,15 +75,10 @@ def test_a_trace_goes_from_worker_to_rng_and_hasher(green):
         ]
 
     trace = poll_until("a complete trace", complete)[0]
-    services = {key: process["serviceName"] for key, process in trace["processes"].items()}
-    spans = {span["spanID"]: (services[span["processID"]], span["operationName"]) for span in trace["spans"]}
-    parents = {
-        spans[span["spanID"]]: [spans[reference["spanID"]] for reference in span["references"]]
-        for span in trace["spans"]
-    }
-    assert parents[("worker", "loop")] == []
-    assert parents[("rng", "GET /<int:size>")] == [("worker", "GET")]
-    assert parents[("hasher", "POST /")] == [("worker", "POST")]
+    callers = parents(trace)
+    assert callers[("worker", "loop")] == []
+    assert callers[("rng", "GET /<int:size>")] == [("worker", "GET")]
+    assert callers[("hasher", "POST /")] == [("worker", "POST")]
     namespaces = {
         tag["value"]
         for process in trace["processes"].values()

@@ -103,18 +103,6 @@ class Lab:
         return found
 
 
-def parents(trace: dict[str, Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Return (service, name) of each span of a trace → those of its parents."""
-    names = {
-        span["spanID"]: (trace["processes"][span["processID"]]["serviceName"], span["operationName"])
-        for span in trace["spans"]
-    }
-    return {
-        names[span["spanID"]]: [names[reference["spanID"]] for reference in span["references"]]
-        for span in trace["spans"]
-    }
-
-
 @contextmanager
 def running(lab: Lab, *arguments: str) -> Iterator[Lab]:
     """Run a lab for the time of the block."""

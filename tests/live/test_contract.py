@@ -6,8 +6,8 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from telemetry.http_server import KNOWN_METHODS
 
-from tests.live.conftest import Lab, parents, running
-from tests.support import is_whole, poll_until
+from tests.live.conftest import Lab, running
+from tests.support import is_whole, parents, poll_until
 from workshop.lab import ROOT
 
 CONTRACT = yaml.safe_load((ROOT / "services" / "telemetry" / "contract.yaml").read_text())

@@ -8,8 +8,8 @@ from time import time
 
 import pytest
 
-from tests.live.conftest import Lab, parents, running
-from tests.support import is_whole, poll_until
+from tests.live.conftest import Lab, running
+from tests.support import is_whole, parents, poll_until
 from workshop.clients import services_of
 
 SECONDS = 40
