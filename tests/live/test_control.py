@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from time import time
 
 import psutil
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from tests.live.conftest import WORKSHOP
 from tests.support import poll_until
 from workshop import lab as labs
+from workshop.grading.history import STEP_SECONDS, WORKERS, periods
+from workshop.grading.live import Live
 from workshop.native import supervision
 
 
@@ -114,6 +117,23 @@ def test_scale_does_not_need_prometheus(lab):
     finally:
         lab.run("start", "prometheus")
         lab.run("scale", "worker=1")
+
+
+def test_the_history_of_an_exercise_begins_with_it(lab):
+    """Also when it has just begun, between two steps, with another number of workers at the last of them."""
+    lab.run("scale", "worker=2")
+    poll_until("two workers", lambda: lab.prometheus.scalar(WORKERS) == 2)
+    changed = time()
+    lab.run("scale", "worker=1")
+    poll_until("one worker", lambda: lab.prometheus.scalar(WORKERS) == 1)
+    (workers,) = lab.prometheus.query_range(WORKERS, changed, time(), 0.1)
+    since = max(moment for moment, number in workers.values.items() if number == 2) + 0.1
+    live = Live(lab.prometheus, lab.jaeger, lambda name: [], since)
+    poll_until("two steps", lambda: time() > since + 2 * STEP_SECONDS)
+    for tenths in range(20 * STEP_SECONDS):
+        history = periods(dataclasses.replace(live, now=since + tenths / 10))
+        assert [period.workers for period in history] == [1]
+        assert since <= history[0].start < since + STEP_SECONDS
 
 
 def test_a_worker_with_another_configuration_is_restarted(lab):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from workshop.clients import RefusedError
 from workshop.grading.checks import Failed, Waiting
-from workshop.grading.history import STEP_SECONDS
+from workshop.grading.history import STEP_SECONDS, first_step
 from workshop.grading.live import Live
 
 # So few moments say nothing of how an alert behaves while nothing happens.
@@ -65,7 +65,7 @@ class Replay:
 
 def replay(live: Live, expression: str, start: float, end: float) -> Replay:
     """Return when an expression had a result; raises `Failed` if Prometheus does not understand it."""
-    first = _round(start)
+    first = first_step(start)
     moments = [first + step * STEP_SECONDS for step in range(math.floor((end - first) / STEP_SECONDS) + 1)]
     try:
         series = live.prometheus.query_range(expression, first, end, STEP_SECONDS) if moments else []
@@ -76,13 +76,8 @@ def replay(live: Live, expression: str, start: float, end: float) -> Replay:
 
 def recorded(live: Live, expression: str, start: float) -> dict[float, float]:
     """Return the values by time, from `start` until now, of an expression that has one series at most."""
-    first = _round(start)
+    first = first_step(start)
     if first > live.now:
         return {}
     series = live.prometheus.query_range(expression, first, live.now, STEP_SECONDS)
     return dict(series[0].values) if series else {}
-
-
-def _round(time: float) -> float:
-    """Return the first multiple of a step that is not before a time: so the moments are always the same."""
-    return math.ceil(time / STEP_SECONDS) * STEP_SECONDS

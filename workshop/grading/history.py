@@ -7,6 +7,7 @@ alone). So a difference over T seconds is wrong by at most h, and with a standar
 independent of each other: there it is below 1 %.
 """
 
+import math
 from dataclasses import dataclass
 
 from workshop.grading.checks import Failed, Waiting
@@ -44,12 +45,19 @@ class Period:
         return end - start
 
 
+def first_step(time: float) -> float:
+    """Return the first multiple of a step that is not before a Unix time, in seconds.
+
+    A history that begins there has the same moments whenever it is asked for.
+    """
+    return math.ceil(time / STEP_SECONDS) * STEP_SECONDS
+
+
 def periods(live: Live) -> list[Period]:
     """Return the periods of the exercise's history, the oldest first."""
-    # Round times: whenever it is asked for, a period that is over has the same start and end.
-    now = live.now // STEP_SECONDS * STEP_SECONDS
-    steps = int((now - live.since) / STEP_SECONDS)
-    series = live.prometheus.query_range(WORKERS, now - steps * STEP_SECONDS, now, STEP_SECONDS)
+    # Before the first step there is only this moment. What was before the exercise does not count.
+    start = min(first_step(live.since), live.now)
+    series = live.prometheus.query_range(WORKERS, start, live.now, STEP_SECONDS)
     found: list[Period] = []
     for time, value in series[0].values.items() if series else ():
         workers = round(value)
