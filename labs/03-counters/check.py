@@ -6,6 +6,7 @@ from workshop.grading.answers import Expected, choice, number, promql
 from workshop.grading.checks import Failed, Waiting, check
 from workshop.grading.live import Live
 
+LOOPS = "dockercoins_worker_loops_total"
 IN_HAND = "max(dockercoins_worker_loops_in_hand)"
 # One worker makes 3.2 loops a second and never has more than 4 in its hands while Redis answers. To have 15
 # takes over 4 s without Redis, longer than a restart.
@@ -20,26 +21,26 @@ LOOP_SECONDS = (
 FLUSH_SECONDS = 1
 
 
-def window(live: Live) -> str:
-    """Return the time since the work counts, as PromQL writes it."""
-    return f"{max(live.now - live.since, 1):.0f}s"
+def since(live: Live) -> str:
+    """Return the time since the work counts as a window of PromQL, to the millisecond.
+
+    In whole seconds it could begin too late for the only sample before a crash.
+    """
+    return f"[{max(live.now - live.since, 1) * 1000:.0f}ms]"
 
 
 @check("a worker died, and its counter began anew")
 def crash(live: Live) -> str:
-    resets = live.prometheus.scalar(f"sum(resets(dockercoins_worker_loops_total[{window(live)}]))") or 0
+    resets = live.prometheus.scalar(f"sum(resets({LOOPS}{since(live)}))", live.now)
     if not resets:
-        raise Failed(
-            "a counter that falls to zero", "none fell", "resets(dockercoins_worker_loops_total[5m])"
-        )
+        raise Failed("a counter that falls to zero", "none fell", f"resets({LOOPS}[5m])")
     return f"resets: {resets:g}"
 
 
 @check("Redis was away, and came back")
 def redis_away(live: Live) -> str:
-    most = (
-        live.prometheus.scalar(f"max(max_over_time(dockercoins_worker_loops_in_hand[{window(live)}]))") or 0
-    )
+    in_hand = f"max(max_over_time(dockercoins_worker_loops_in_hand{since(live)}))"
+    most = live.prometheus.scalar(in_hand, live.now) or 0
     if most < MANY_IN_HAND:
         raise Failed(
             f"a worker with {MANY_IN_HAND} loops in its hands at some time", f"{most:g} at most", IN_HAND
@@ -68,7 +69,7 @@ def scrapes(live: Live) -> Expected:
 
 @promql("An expression for the loops that all workers finished in the last 5 minutes, right across the crash")
 def loops(live: Live) -> str:
-    return "sum(increase(dockercoins_worker_loops_total[5m]))"
+    return f"sum(increase({LOOPS}[5m]))"
 
 
 @number("How many finished loops can a crash of one worker lose at most?")

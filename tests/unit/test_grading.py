@@ -263,6 +263,13 @@ def test_prometheus_is_not_asked_where_there_is_no_moment():
     assert recorded(replace(NOWHERE, now=1001.5), "up", 1000.5) == {}
 
 
+def test_a_window_since_the_work_counts_is_exact():
+    """A window in whole seconds would begin 0.4 s too late, or 0.4 s too early."""
+    since = exercises.load(ROOT / "labs/03-counters/check.py").since
+    assert since(replace(NOWHERE, since=1000.5, now=1009.9)) == "[9400ms]"
+    assert since(replace(NOWHERE, since=1000.5, now=1010.1)) == "[9600ms]"
+
+
 # Lab 13: of 10 requests in 2 s 3 fail, which is a burn rate of 30. So 10 % of the budget of 2 hours are 24 s.
 @pytest.mark.parametrize(("seconds", "dear"), [(6, math.inf), (22, math.inf), (26, 26), (40, 26)])
 def test_what_a_failure_costs(seconds, dear):
