@@ -71,6 +71,10 @@ class Failure:
         dear = min(self.dear, end if cost >= DEAR else math.inf)
         return Failure(self.start, end, self.requests + requests, self.failed + failed, cost, dear)
 
+    def had_begun(self, when: float) -> bool:
+        """Tell whether a request had certainly failed by then: the first did at any moment of the step."""
+        return self.start + STEP_SECONDS <= when
+
     def goes_on(self, live: Live) -> bool:
         """Tell whether more requests may fail any moment."""
         return live.now - self.end < GAP_SECONDS + STEP_SECONDS
@@ -141,7 +145,7 @@ def burns(live: Live) -> str:
     if "burn-rate" not in live.answers:
         raise Failed("a right answer to the question burn-rate, before hasher fails", "none yet")
     prediction, when = live.answers["burn-rate"]
-    if failure.start < when:
+    if failure.had_begun(when):
         too_early = "hasher failed before you predicted: `workshop reset 13`, then predict first"
         raise Failed("a prediction, then the failure", too_early, f"sum({FAILED})")
     measured = failure.failed / failure.requests / BUDGET

@@ -270,6 +270,12 @@ def test_a_window_since_the_work_counts_is_exact():
     assert since(replace(NOWHERE, since=1000.5, now=1010.1)) == "[9600ms]"
 
 
+def test_a_prediction_just_before_the_failure_counts():
+    """What failed first did so at any moment of the two seconds after the start."""
+    failure = exercises.load(ROOT / "labs/13-slo/check.py").Failure(1000, 1010)
+    assert [failure.had_begun(when) for when in (999, 1001.9, 1002, 1005)] == [False, False, True, True]
+
+
 # Lab 13: of 10 requests in 2 s 3 fail, which is a burn rate of 30. So 10 % of the budget of 2 hours are 24 s.
 @pytest.mark.parametrize(("seconds", "dear"), [(6, math.inf), (22, math.inf), (26, 26), (40, 26)])
 def test_what_a_failure_costs(seconds, dear):
