@@ -108,20 +108,12 @@ def check(lab: Lab, number: str | None, *, as_json: bool, wait: bool) -> int:
 
 
 def wait_for_results(lab: Lab, exercise: Exercise) -> list[Result]:
-    """Check an exercise until nothing waits, at least until Prometheus has seen what was done just now.
-
-    Without Docker, `workshop scale` returns when Prometheus knows the workers. Compose may have waited for
-    nothing.
-    """
-    in_docker = supervision.connect(lab) is None
-    found = monotonic() + DISCOVERED_SECONDS
-    seen = monotonic() + SCRAPED_SECONDS
+    """Check an exercise until nothing waits, at least until Prometheus has seen what was done just now."""
     with console.status("waiting for Prometheus") as status:
+        if supervision.connect(lab) is None:
+            wait_for_containers(lab)
+        seen = monotonic() + SCRAPED_SECONDS
         while True:
-            if in_docker and docker.starting(lab.project):
-                found, seen = monotonic() + DISCOVERED_SECONDS, monotonic() + SCRAPED_SECONDS
-            elif in_docker and monotonic() < found and not knows_the_workers(lab):
-                seen = monotonic() + SCRAPED_SECONDS
             all_seen = monotonic() > seen
             results = grade.grade(lab, exercise)
             waiting = [each.seen for each in results if each.state == "waiting"]
@@ -131,11 +123,24 @@ def wait_for_results(lab: Lab, exercise: Exercise) -> list[Result]:
             sleep(POLL_SECONDS)
 
 
+def wait_for_containers(lab: Lab) -> None:
+    """Wait until none is starting, and Prometheus scrapes the workers that run, unless it takes too long.
+
+    Compose may have waited for nothing. Without Docker, `workshop scale` returns when Prometheus knows the
+    workers.
+    """
+    while docker.starting(lab.project):
+        sleep(POLL_SECONDS)
+    found = monotonic() + DISCOVERED_SECONDS
+    while not knows_the_workers(lab) and monotonic() < found:
+        sleep(POLL_SECONDS)
+
+
 def knows_the_workers(lab: Lab) -> bool:
     """Return whether Prometheus scrapes as many workers as run with Docker, or is away."""
-    prometheus = Prometheus(docker.backend_url(lab, "prometheus", "PROMETHEUS_PORT"))
+    url = docker.published_url(lab.project, "prometheus")
     try:
-        return len(prometheus.targets("worker")) == docker.workers(lab.project)
+        return url is None or len(Prometheus(url).targets("worker")) == docker.workers(lab.project)
     except BackendAwayError:
         return True
 
