@@ -149,7 +149,10 @@ def test_a_coin_is_written_in_the_trace_of_its_loop(busy_lab):
 
 def test_loops_are_counted_in_the_trace_of_the_last_of_them(busy_lab):
     lab, _ = busy_lab
-    trace = lab.jaeger.traces("worker", operation="EVALSHA", limit=1)[0]
+    trace = poll_until(
+        "a whole trace",
+        lambda: [trace for trace in lab.jaeger.traces("worker", operation="EVALSHA") if is_whole(trace)],
+    )[0]
     assert parents(trace)["worker", "EVALSHA"] == [("worker", "loop")]
 
 
