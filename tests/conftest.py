@@ -6,11 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from tests import standstill
 from tests.support import IN_CI, free_ports, redis_process
 
 # A shell without job control lets what it starts in the background ignore SIGINT, and so all that comes of
 # that. Several tests are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+standstill.watch()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show when the machine stood still."""
+    if told := standstill.told():
+        terminalreporter.section("the machine stood still")
+        for line in told:
+            terminalreporter.write_line(line)
 
 
 # The reasons for which a test may be skipped in CI: what no set-up of the machine can change.

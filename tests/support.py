@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import requests
 
+from tests import standstill
 from workshop.lab import ROOT
 from workshop.native import backends
 from workshop.native.ports import listens
@@ -24,13 +25,16 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 def poll_until(what: str, check: Callable[[], T], timeout: float = 20, interval: float = 0.05) -> T:
-    """Return the first true value of `check`; fail after `timeout` seconds and say what was waited for."""
-    deadline = monotonic() + timeout
+    """Return the first true value of `check`; fail after `timeout` seconds and say what was waited for.
+
+    The time for which the machine stood still does not count.
+    """
+    started = monotonic()
     while True:
         value = check()
         if value:
             return value
-        if monotonic() > deadline:
+        if monotonic() > started + timeout + standstill.seconds(started):
             raise AssertionError(f"waited {timeout} s in vain for {what}; the last value was {value!r}")
         sleep(interval)
 

@@ -11,6 +11,7 @@ from tests.labs.attempts import ATTEMPTS, EXPRESSIONS
 from tests.labs.student import GREEN, GREEN_OFFSET, LABS, Student, blocks, session
 from tests.live.conftest import Lab, running
 from tests.live.conftest import real_trace_backend as real_trace_backend  # the fixture
+from tests.standstill import undisturbed
 from tests.support import poll_until, taken_from
 from workshop.grading.exercises import Exercise
 from workshop.native import backends
@@ -95,6 +96,9 @@ def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     about_it = deque(number for number in WITH_COLLECTOR if number in wanted and there)
     folder = tmp_path_factory.mktemp("labs")
 
+    def tell(lab: Lab, number: str) -> Story:
+        return Tale(Student(lab), number).tell()
+
     def tell_some(name: str, numbers: deque[str], trace_backend: str) -> dict[str, Story]:
         told: dict[str, Story] = {}
         settings = {"TRACE_BACKEND": trace_backend}
@@ -102,7 +106,7 @@ def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with running(Lab(folder / name, name, settings, spare_ports=GREEN_OFFSET)) as lab:
             try:
                 for number in taken_from(numbers):
-                    told[number] = Tale(Student(lab), number).tell()
+                    told[number] = undisturbed(tell, lab, number)
             finally:
                 lab.run("down", "--project", GREEN, "--volumes")
         return told

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.live.conftest import WORKSHOP, Lab, measured, running
+from tests.standstill import undisturbed
 from tests.support import IN_CI, poll_until, taken_from
 from workshop.faults import catalogue, flags, signs
 from workshop.lab import ROOT
@@ -151,7 +152,11 @@ def carry_out(lab, plan):
             poll_until("budgets that last", lambda: burn_rate(lab) < 1, SLOW_WINDOW + HEALTHY_WITHIN)
         for fault in faults:
             wait_for(lab, fault, "healthy", HEALTHY_WITHIN)
-        assert not [fault.name for fault in faults if fault.alert and fires(lab, fault)]
+        poll_until(
+            "no alert of these faults",
+            lambda: not any(fault.alert and fires(lab, fault) for fault in faults),  # noqa: B023
+            SLOW_WINDOW,
+        )
         started = monotonic()
         try:
             for fault in faults:
@@ -187,7 +192,7 @@ def outcomes(request, tmp_path_factory):
 
     def record(act, lab, name):
         try:
-            results[name].set_result(act(lab, name))
+            results[name].set_result(undisturbed(act, lab, name))
         except Exception as error:
             results[name].set_exception(error)
 
