@@ -7,7 +7,8 @@ from time import monotonic
 
 import pytest
 
-from tests.support import ROOT, poll_until
+from tests.support import poll_until
+from workshop.lab import ROOT
 
 MEASURING = """
 import sys, time
