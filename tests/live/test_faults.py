@@ -11,7 +11,9 @@ import signal
 import subprocess
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, takewhile
+from math import inf
+from threading import Event
 from time import monotonic, time
 
 import pytest
@@ -37,7 +39,8 @@ HEALED_WITHIN = 30
 FULL_WINDOW = signs.WINDOW + 3
 
 # What each lab does first: sets of faults that are on at the same time. Those of one set either have alerts,
-# which can be told apart, or have none.
+# which can be told apart, or have none. Those without come last, and wait for those before them: while labs
+# start and are broken all cores are busy, and of a new lab's few requests few slow ones make an alert.
 ALERTS_WITHIN = 150
 # The shortest window of an alert: what is over at once weighs less and less after it.
 SHORT_WINDOW = 30
@@ -47,6 +50,7 @@ PLANS = {
     "collector": [["rng-slow", "hasher-errors", "webui-stuck-scrape", "collector-away"]],
     "uneven": [["rng-jitter", "worker-retries"]],
     "coins": [["rng-errors", "hasher-slow", "hasher-wrong"]],
+    "silent": [["worker-ignores-errors"], ["hasher-stopped", "rng-paused"]],
     "hidden": [
         [
             "rng-short",
@@ -64,7 +68,6 @@ PLANS = {
         ["hasher-cpu", "redis-slow-writes"],
         ["hasher-killed"],  # not first: of the few requests of a new lab, too many would fail
     ],
-    "silent": [["worker-ignores-errors"], ["hasher-stopped", "rng-paused"]],
 }
 # Whom the alert names, where that is not the service at fault: who answers, who shows, who loses spans.
 NAMED = {
@@ -138,17 +141,22 @@ def fires(lab, fault):
 
 def burn_rate(lab):
     """Return how fast the error budget went that went fastest, on average of the last two minutes."""
-    return lab.prometheus.scalar("max(service_peer_name_slo:error_budget:burn_rate2m)") or 0
+    rate = lab.prometheus.scalar("max(service_peer_name_slo:error_budget:burn_rate2m)")
+    return inf if rate is None else rate
 
 
-def carry_out(lab, plan):
-    """Break things; the alerts that they promise must fire, or none if they promise none."""
+def carry_out(lab, plan, begun):
+    """Break things; the alerts that they promise must fire, or none if they promise none.
+
+    `begun` has an event for each plan, in their order, which is set when its first faults are on.
+    """
     for names in PLANS[plan]:
         faults = [catalogue.find(name) for name in names]
         # With three workers hasher would compute half of the time, on cores that all of the labs share.
         lab.run("scale", "worker=1" if "hasher-cpu" in names else f"worker={WORKERS}")
         if not any(fault.alert for fault in faults):
-            # The start of so many labs at a time slows requests down.
+            before = list(takewhile(lambda other: other != plan, begun))
+            poll_until("faults in the labs before", lambda: all(begun[it].is_set() for it in before), 300)  # noqa: B023
             poll_until("budgets that last", lambda: burn_rate(lab) < 1, SLOW_WINDOW + HEALTHY_WITHIN)
         for fault in faults:
             wait_for(lab, fault, "healthy", HEALTHY_WITHIN)
@@ -157,6 +165,7 @@ def carry_out(lab, plan):
         try:
             for fault in faults:
                 lab.run("break", fault.name)
+            begun[plan].set()
             if any(fault.alert for fault in faults):
                 for fault in faults:
                     left = max(0, started + ALERTS_WITHIN - monotonic())
@@ -201,7 +210,8 @@ def outcomes(request, tmp_path_factory):
         assert not (IN_CI and plan == REAL and backend == "embedded"), "CI runs `make tools` first"
         with running(Lab(folder, f"lab-{plan}", {"TRACE_BACKEND": backend}), "--workers", WORKERS) as lab:
             if plan in plans:
-                record(plan, carry_out, lab, plan)
+                record(plan, carry_out, lab, plan, begun)
+            begun[plan].set()
             for name in chain(taken_from(to_the_real if plan == REAL else deque()), taken_from(to_any)):
                 record(name, undisturbed, check, lab, name)
 
@@ -212,8 +222,11 @@ def outcomes(request, tmp_path_factory):
             for result in results.values():
                 if not result.done():
                     result.set_exception(error)
+        finally:
+            begun[plan].set()
 
     used = [plan for plan in PLANS if plan in plans or len(names) > 1 or (plan == REAL and names)]
+    begun = {plan: Event() for plan in used}
     with ThreadPoolExecutor(len(PLANS)) as pool:
         for plan in used:
             pool.submit(work_or_tell_all, plan)
