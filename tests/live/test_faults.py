@@ -38,14 +38,14 @@ HEALED_WITHIN = 30
 # and one until the flag is read or a span arrives.
 FULL_WINDOW = signs.WINDOW + 3
 
-# What each lab does first: sets of faults that are on at the same time. Those of one set either have alerts,
-# which can be told apart, or have none. Those without come last, and wait for those before them: while labs
-# start and are broken all cores are busy, and of a new lab's few requests few slow ones make an alert.
 ALERTS_WITHIN = 150
 # The shortest window of an alert: what is over at once weighs less and less after it.
 SHORT_WINDOW = 30
 # The longer one of the two of each alert that looks at more than a burst.
 SLOW_WINDOW = 120
+# What each lab does first: sets of faults that are on at the same time. Those of one set either have alerts,
+# which can be told apart, or have none. Those without come last, and wait for those before them: while labs
+# start and are broken all cores are busy, and of a new lab's few requests few slow ones make an alert.
 PLANS = {
     "collector": [["rng-slow", "hasher-errors", "webui-stuck-scrape", "collector-away"]],
     "uneven": [["rng-jitter", "worker-retries"]],
@@ -154,7 +154,7 @@ def burn_rate(lab):
 def carry_out(lab, plan, begun):
     """Break things; the alerts that they promise must fire, or none if they promise none.
 
-    `begun` has an event for each plan, in their order, which is set when its first faults are on.
+    `begun` has an event for each plan, in their order, set when its first faults are on or it failed.
     """
     for names in PLANS[plan]:
         faults = [catalogue.find(name) for name in names]
@@ -195,12 +195,14 @@ def outcomes(request, tmp_path_factory):
     plans = [given["plan"] for function, given in params if function is test_alerts]
     names = [given["name"] for function, given in params if function is test_signs_of_a_fault]
     used = [plan for plan in PLANS if plan in plans or len(names) > 1 or (plan == REAL and names)]
-    begun = {plan: Event() for plan in used}
     to_one = {plan: deque() for plan in used}
     to_any = deque()
     for name in names:
         to_one.get(ONLY_IN.get(name), to_any).append(name)
     results = {name: Future() for name in plans + names}
+    begun = {plan: Event() for plan in plans}
+    for plan, event in begun.items():
+        results[plan].add_done_callback(lambda _, event=event: event.set())
     folder = tmp_path_factory.mktemp("labs")
 
     def record(name, act, *arguments):
@@ -219,7 +221,6 @@ def outcomes(request, tmp_path_factory):
         with running(Lab(folder, f"lab-{plan}", {"TRACE_BACKEND": backend}), "--workers", WORKERS) as lab:
             if plan in plans:
                 record(plan, carry_out, lab, plan, begun)
-            begun[plan].set()
             for name in chain(taken_from(to_one[plan]), taken_from(to_any)):
                 record(name, undisturbed, check, lab, name)
 
@@ -230,8 +231,6 @@ def outcomes(request, tmp_path_factory):
             for result in results.values():
                 if not result.done():
                     result.set_exception(error)
-        finally:
-            begun[plan].set()
 
     with ThreadPoolExecutor(len(PLANS)) as pool:
         for plan in used:
