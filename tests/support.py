@@ -1,5 +1,6 @@
 """What several test suites need: waiting for a named thing, free ports, processes of the lab."""
 
+import json
 import os
 import random
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+import pytest
 import requests
 
 from tests import standstill
@@ -151,3 +153,25 @@ def samples(url: str, *, openmetrics: bool = False) -> dict[str, float]:
     lines = requests.get(url, headers=headers, timeout=5).text.splitlines()
     series = (line.partition(" # ")[0].rpartition(" ") for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, _, value in series}
+
+
+@contextmanager
+def prometheus_process(folder: Path, port: int, **targets: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Prometheus with its data in `folder`; it scrapes a metrics URL for each job."""
+    backend = backends.find("prometheus")
+    if not backend:
+        (pytest.fail if IN_CI else pytest.skip)("no Prometheus here")
+    jobs = [
+        {"job_name": job, "static_configs": [{"targets": [url.split("/")[2]]}]}
+        for job, url in targets.items()
+    ]
+    config = folder / "prometheus.yml"
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
+    options = (
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+    with process(str(backend.path), *options, log=folder / "prometheus.log") as child:
+        poll_until(f"Prometheus on port {port}", lambda: listens(port))
+        yield child

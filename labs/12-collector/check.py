@@ -76,16 +76,25 @@ def fresh(counter: str) -> str:
     return f"sum(last_over_time({counter}[5s]))"
 
 
+def scraped(counter: str, job: str) -> str:
+    """Return the same, only while the job's last scrape was good; 0 if it had no such series.
+
+    In a lab that goes down, one job's last scrape may be seconds before another's. What was not scraped is
+    not 0.
+    """
+    return f'({fresh(counter)} or vector(0)) and on () last_over_time(up{{job="{job}"}}[5s]) == 1'
+
+
 def runs(live: Live) -> list[Run]:
     """Return the runs since the work began, the oldest first."""
-    # Without a recorded trace there is no such series, and 0 is what the Collector has counted.
-    counted = f"{fresh(SPANS)} or 0 * {fresh(COLLECTOR)}"
+    # Without a recorded trace there is no series of spans, and without tail sampling none of decisions.
     requests, spans, decided = (
-        recorded(live, query, live.since) for query in (fresh(REQUESTS), counted, fresh(DECIDED))
+        recorded(live, scraped(counter, job), live.since)
+        for counter, job in ((REQUESTS, "rng"), (SPANS, "span-metrics"), (DECIDED, "otel-collector"))
     )
     found: list[Run] = []
-    for time in sorted(requests.keys() & spans.keys()):
-        now = Run(time, time, time, requests[time], spans[time], decided.get(time, 0))
+    for time in sorted(requests.keys() & spans.keys() & decided.keys()):
+        now = Run(time, time, time, requests[time], spans[time], decided[time])
         if found and found[-1].requests <= now.requests:
             last = found.pop()
             changed = time if now.requests > last.requests else last.changed

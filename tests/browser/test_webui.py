@@ -1,6 +1,5 @@
 """webui's page in a real browser, with real Redis, services and Prometheus behind it."""
 
-import json
 import re
 import sys
 import threading
@@ -15,16 +14,15 @@ from webui import latency as latency_query
 from webui import sampler
 
 from tests.support import (
-    IN_CI,
     free_ports,
     listens,
     poll_until,
     process,
+    prometheus_process,
     redis_process,
     service_environment,
     web_service,
 )
-from workshop.native import backends
 
 # Milliseconds. The page asks for the counters each second, for the latencies each five.
 SOON = 4_000
@@ -56,28 +54,6 @@ def miner(url):
     finally:
         done.set()
         thread.join()
-
-
-@contextmanager
-def prometheus_process(folder, port, **targets):
-    """Run Prometheus, which scrapes a metrics URL for each job."""
-    backend = backends.find("prometheus")
-    if not backend:
-        (pytest.fail if IN_CI else pytest.skip)("no Prometheus here")
-    jobs = [
-        {"job_name": job, "static_configs": [{"targets": [url.split("/")[2]]}]}
-        for job, url in targets.items()
-    ]
-    config = folder / "prometheus.yml"
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    options = (
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    )
-    with process(str(backend.path), *options, log=folder / "prometheus.log"):
-        poll_until(f"Prometheus on port {port}", lambda: listens(port))
-        yield
 
 
 @pytest.fixture
