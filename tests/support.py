@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -97,6 +98,22 @@ def free_ports(count: int) -> list[int]:
                 return list(ports)
 
 
+def require(name: str) -> str:
+    """Return the program of a backend. Without it the test is skipped; in CI it fails."""
+    backend = backends.find(name)
+    if backend is None:
+        (pytest.fail if IN_CI else pytest.skip)(f"there is no {name} here; `make tools` brings it")
+    return str(backend.path)
+
+
+def answers(url: str) -> bool:
+    """Tell whether somebody answers there, and does not with an error."""
+    try:
+        return requests.get(url, timeout=1).ok
+    except requests.RequestException:
+        return False
+
+
 @contextmanager
 def process(
     *command: str, log: Path, env: Mapping[str, str] | None = None
@@ -147,31 +164,37 @@ def redis_process(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield server
 
 
+@contextmanager
+def prometheus_process(
+    folder: Path, port: int, jobs: Mapping[str, Sequence[str]], rule_files: Sequence[str] = ()
+) -> Iterator[str]:
+    """Run Prometheus with its data in `folder`; it scrapes each job's metrics URLs. Yield its own URL."""
+    scrape_configs = [
+        {"job_name": job, "static_configs": [{"targets": [urlsplit(url).netloc for url in urls]}]}
+        for job, urls in jobs.items()
+    ]
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "rule_files": list(rule_files),
+        "scrape_configs": scrape_configs,
+    }
+    file = folder / "prometheus.yml"
+    file.write_text(json.dumps(config))
+    options = (
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+    )
+    url = f"http://127.0.0.1:{port}"
+    with process(require("prometheus"), *options, log=folder / "prometheus.log"):
+        poll_until(f"Prometheus on port {port}", lambda: answers(f"{url}/-/ready"))
+        yield url
+
+
 def samples(url: str, *, openmetrics: bool = False) -> dict[str, float]:
     """Return what a metrics URL tells: each series, as it is written there, and its value."""
     headers = {"Accept": "application/openmetrics-text; version=1.0.0"} if openmetrics else {}
     lines = requests.get(url, headers=headers, timeout=5).text.splitlines()
     series = (line.partition(" # ")[0].rpartition(" ") for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, _, value in series}
-
-
-@contextmanager
-def prometheus_process(folder: Path, port: int, **targets: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run Prometheus with its data in `folder`; it scrapes a metrics URL for each job."""
-    backend = backends.find("prometheus")
-    if not backend:
-        (pytest.fail if IN_CI else pytest.skip)("no Prometheus here")
-    jobs = [
-        {"job_name": job, "static_configs": [{"targets": [url.split("/")[2]]}]}
-        for job, url in targets.items()
-    ]
-    config = folder / "prometheus.yml"
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    options = (
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    )
-    with process(str(backend.path), *options, log=folder / "prometheus.log") as child:
-        poll_until(f"Prometheus on port {port}", lambda: listens(port))
-        yield child

@@ -173,10 +173,10 @@ def test_latencies_as_the_worker_and_as_the_service_sees_them(page, tmp_path, re
             stack.enter_context(worker_process(tmp_path / "workers.log", TELEMETRY="off", **settings))
         settings = {"REDIS_URL": redis_url, "PROMETHEUS_URL": prometheus_url}
         url, _ = stack.enter_context(web_service("webui", tmp_path / "webui.log", **settings))
-        targets = {"rng": rng_metrics, "hasher": hasher_metrics}
-        targets["worker"] = f"http://127.0.0.1:{metrics_port}/metrics"
+        jobs = {"rng": [rng_metrics], "hasher": [hasher_metrics]}
+        jobs["worker"] = [f"http://127.0.0.1:{metrics_port}/metrics"]
 
-        with prometheus_process(tmp_path, prometheus_port, **targets):
+        with prometheus_process(tmp_path, prometheus_port, jobs):
             page.goto(url)
             # The line before rng is shorter until all workers are there.
             poll_until(
@@ -211,7 +211,7 @@ def test_latencies_as_the_worker_and_as_the_service_sees_them(page, tmp_path, re
         )
         before = page.locator("#hashes").text_content()
         expect(page.locator("#hashes")).not_to_have_text(before)
-        with prometheus_process(tmp_path, prometheus_port, **targets):
+        with prometheus_process(tmp_path, prometheus_port, jobs):
             expect(page.locator("#prometheus-notice")).to_be_hidden(timeout=15_000)
 
 

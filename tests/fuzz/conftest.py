@@ -1,6 +1,5 @@
 """The servers under fire, and what must hold of each after every test."""
 
-import json
 import os
 import re
 import sys
@@ -16,9 +15,16 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from tests.fuzz.client import Client, sent
-from tests.support import IN_CI, free_ports, listens, poll_until, process, redis_process, service_environment
+from tests.support import (
+    free_ports,
+    listens,
+    poll_until,
+    process,
+    prometheus_process,
+    redis_process,
+    service_environment,
+)
 from workshop.lab import ROOT
-from workshop.native import backends
 from workshop.tracestore.app import MAX_BODY_BYTES
 from workshop.tracestore.store import MAX_BYTES
 
@@ -86,9 +92,6 @@ class Server:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """Every server of the lab that takes requests, as a process of its own; no worker works."""
     folder = tmp_path_factory.mktemp("fuzz")
-    prometheus = backends.find("prometheus")
-    if not prometheus:
-        (pytest.fail if IN_CI else pytest.skip)("no Prometheus here")
     others = ("redis", "prometheus", *(f"{name}-metrics" for name in SERVICES))
     ports = dict(zip((*NAMES, *others), free_ports(len(NAMES) + len(others)), strict=True))
     url = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
@@ -114,22 +117,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         with redis.Redis(port=ports["redis"]) as store:
             store.set("hashes", 1234)
             store.hset("wallet", "0a", "coin")
-        targets = [f"127.0.0.1:{ports[f'{name}-metrics']}" for name in SERVICES]
-        config = {
-            "global": {"scrape_interval": "1s"},
-            "rule_files": [str(ROOT / "prometheus" / "rules" / "*.yml")],
-            "scrape_configs": [{"job_name": "lab", "static_configs": [{"targets": targets}]}],
-        }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
-        start(
-            str(prometheus.path),
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
-            "--enable-feature=exemplar-storage",
-            log="prometheus.log",
-        )
-        poll_until("Prometheus", lambda: listens(ports["prometheus"]))
+        jobs = {"lab": [url[f"{name}-metrics"] for name in SERVICES]}
+        rules = [str(ROOT / "prometheus" / "rules" / "*.yml")]
+        stack.enter_context(prometheus_process(folder, ports["prometheus"], jobs, rules))
         # As few spans as the console needs to look for errors, so that the store evicts too.
         options = (f"--otlp-port={ports['otlp']}", f"--query-port={ports['query']}", "--max-spans=1000")
         add(

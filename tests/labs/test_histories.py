@@ -7,15 +7,13 @@ import subprocess
 from time import time
 
 import pytest
-import requests
 
-from tests.support import IN_CI, free_ports, poll_until, prometheus_process
+from tests.support import free_ports, prometheus_process, require
 from workshop.clients import Jaeger, Prometheus
 from workshop.grading import exercises
 from workshop.grading.history import STEP_SECONDS
 from workshop.grading.live import Live
 from workshop.lab import ROOT
-from workshop.native import backends
 
 lab_12 = exercises.load(ROOT / "labs/12-collector/check.py")
 
@@ -50,22 +48,19 @@ def samples(start, offsets, gone_first):
 @pytest.fixture(scope="module")
 def histories(tmp_path_factory):
     """What a check sees of each case, some of many runs in one Prometheus."""
-    promtool = backends.find("promtool")
-    if promtool is None:
-        (pytest.fail if IN_CI else pytest.skip)("there is no promtool here; `make tools` brings it")
     folder = tmp_path_factory.mktemp("histories")
     first = time() // STEP_SECONDS * STEP_SECONDS - len(CASES) * RUN_SECONDS
     starts = {case: first + i * RUN_SECONDS for i, case in enumerate(CASES)}
     lines = sorted(sample for case, start in starts.items() for sample in samples(start, *case))
     text = "".join(f"{series} {value} {moment:.3f}\n" for series, moment, value in lines)
     (folder / "history.txt").write_text(f"{text}# EOF\n")
-    make = ("tsdb", "create-blocks-from", "openmetrics", folder / "history.txt", folder / "tsdb")
-    made = subprocess.run([promtool.path, *make], capture_output=True, text=True, check=False)
+    make = (require("promtool"), "tsdb", "create-blocks-from", "openmetrics")
+    made = subprocess.run(
+        [*make, folder / "history.txt", folder / "tsdb"], capture_output=True, text=True, check=False
+    )
     assert made.returncode == 0, made.stderr
     (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    with prometheus_process(folder, port):
-        poll_until("Prometheus to be ready", lambda: requests.get(f"{url}/-/ready", timeout=5).ok)
+    with prometheus_process(folder, port, jobs={}) as url:
         yield {
             case: Live(Prometheus(url), Jaeger(url), lambda name: [], since=start, now=start + RUN_SECONDS)
             for case, start in starts.items()

@@ -18,9 +18,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from telemetry.metrics import DURATION_BUCKETS
 
-from tests.support import IN_CI, free_ports, poll_until, process
+from tests.support import answers, free_ports, poll_until, process, require
 from workshop.lab import ROOT
-from workshop.native import backends
 
 COLLECTOR_CONFIG = ROOT / "otel-collector" / "config.yaml"
 # As TAIL_SAMPLING chooses.
@@ -32,21 +31,6 @@ JAEGER_PORTS = (
     *("HEALTH_PORT", "METRICS_PORT"),
 )
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
-
-
-def require(name):
-    """Return the program of a backend. Without it the test is skipped; in CI it fails."""
-    backend = backends.find(name)
-    if backend is None:
-        (pytest.fail if IN_CI else pytest.skip)(f"there is no {name}: `make tools` builds it")
-    return str(backend.path)
-
-
-def answers(url):
-    try:
-        return requests.get(url, timeout=1).ok
-    except requests.RequestException:
-        return False
 
 
 @contextmanager

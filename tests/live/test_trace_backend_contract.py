@@ -26,9 +26,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.spans import MILLISECOND, SECOND, new_trace_id, request, resource_spans, span
-from tests.support import IN_CI, free_ports, poll_until, process
+from tests.support import free_ports, poll_until, process, require
 from workshop.lab import ROOT
-from workshop.native import backends
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -99,9 +98,6 @@ def run_embedded(folder: Path) -> Iterator[Backend]:
 
 @contextmanager
 def run_jaeger(folder: Path) -> Iterator[Backend]:
-    jaeger = backends.find("jaeger")
-    if not jaeger:
-        (pytest.fail if IN_CI else pytest.skip)("there is no Jaeger here; `make tools` builds one")
     variables = (
         "OTLP_PORT",
         "OTLP_GRPC_PORT",
@@ -115,7 +111,7 @@ def run_jaeger(folder: Path) -> Iterator[Backend]:
         name: str(port) for name, port in zip(variables, ports, strict=True)
     }
     config = str(ROOT / "jaeger" / "config.yaml")
-    with process(str(jaeger.path), "--config", config, log=folder / "jaeger.log", env=env):
+    with process(require("jaeger"), "--config", config, log=folder / "jaeger.log", env=env):
         backend = Backend(
             f"http://127.0.0.1:{env['OTLP_PORT']}/v1/traces", f"http://127.0.0.1:{env['QUERY_PORT']}/api"
         )

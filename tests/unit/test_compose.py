@@ -7,16 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from dotenv import dotenv_values
 
-from tests.support import IN_CI, addresses
+from tests.support import addresses, require
 from workshop.lab import PORTS, ROOT
-from workshop.native import backends
 
 TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
@@ -44,14 +42,6 @@ PUBLISHED = {
 TEXTS = {".py", ".yaml", ".yml", ".json", ".js", ".css", ".html", ".svg", ".txt"}
 # A container has its service's ports to itself.
 NOT_SETTABLE = {"PORT", "METRICS_PORT"}
-
-
-def backend(name: str) -> Path:
-    """Return the path of a backend. Without it the test is skipped; in CI it fails."""
-    found = backends.find(name)
-    if found is None:
-        (pytest.fail if IN_CI else pytest.skip)(f"there is no {name} here; make tools brings it")
-    return found.path
 
 
 def dockerfile(service):
@@ -308,7 +298,7 @@ def test_workers_are_found_by_their_name():
 
 def test_prometheus_accepts_its_configuration_and_rules():
     check = subprocess.run(
-        [backend("promtool"), "check", "config", "prometheus/prometheus.yml"],
+        [require("promtool"), "check", "config", "prometheus/prometheus.yml"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -319,7 +309,7 @@ def test_prometheus_accepts_its_configuration_and_rules():
 
 def test_recording_rules_compute_what_they_should():
     check = subprocess.run(
-        [backend("promtool"), "test", "rules", *sorted((ROOT / "prometheus/tests").glob("*.yml"))],
+        [require("promtool"), "test", "rules", *sorted((ROOT / "prometheus/tests").glob("*.yml"))],
         capture_output=True,
         text=True,
         check=False,
@@ -356,7 +346,7 @@ def config(env_file, *arguments, **environment):
     """Return what Docker Compose makes of compose.yaml, with `env_file` in the place of .env."""
     inherited = {name: value for name, value in os.environ.items() if name not in EXAMPLE}
     done = subprocess.run(
-        [backend("compose"), "--env-file", env_file, *arguments, "config", "--format", "json"],
+        [require("compose"), "--env-file", env_file, *arguments, "config", "--format", "json"],
         cwd=ROOT,
         env=inherited | environment,
         capture_output=True,

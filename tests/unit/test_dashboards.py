@@ -27,10 +27,9 @@ from tests.grafana import (
     with_all_chosen,
 )
 from tests.promql import aggregations, names
-from tests.support import IN_CI
+from tests.support import require
 from workshop.console.traces.search import parse_tags
 from workshop.lab import PORTS, ROOT
-from workshop.native import backends
 
 CONTRACT = yaml.safe_load((ROOT / "services/telemetry/contract.yaml").read_text())
 RULES = [
@@ -397,11 +396,8 @@ def test_burn_rates_of_alerts_follow_from_their_windows():
     "path", sorted((ROOT / "prometheus/rules").glob("*.yml")), ids=lambda path: path.name
 )
 def test_prometheus_accepts_the_rules(path):
-    promtool = backends.find("promtool")
-    if promtool is None:
-        (pytest.fail if IN_CI else pytest.skip)("there is no promtool here; make tools brings it")
     check = subprocess.run(
-        [promtool.path, "check", "rules", path], capture_output=True, text=True, check=False
+        [require("promtool"), "check", "rules", path], capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stdout + check.stderr
 
